@@ -1,0 +1,134 @@
+"""`domain.yaml` as typed values, as written: names not resolved, properties not merged.
+
+What lives here: the shapes. What must not: judgement across entries (`validate.py`), properties (`properties.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+Criterion = Literal["modtime", "hash"]
+Deviations = Literal["overwrite", "keep", "fail"]
+Scalar = str | int | float | bool
+
+FORMAT = 1
+
+
+class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    pass
+
+
+class Settings(_Base, frozen=True, kw_only=True):
+    """`domain:`, what holds for the whole domain."""
+
+    name: str
+    id: str
+    criterion: Criterion = "modtime"
+    deviations: Deviations = "overwrite"
+    exclude: list[str] = field(default_factory=list)
+    history: int = 20
+    properties: dict[str, Scalar] = field(default_factory=dict)
+
+
+class Node(_Base, frozen=True, kw_only=True):
+    """One entry of `nodes:`. `dir` None is `~/dasctl/DOMAIN`; `user`, `port` and `key` None are left to OpenSSH's config."""
+
+    host: str
+    port: int | None = None
+    user: str | None = None
+    key: str | None = None
+    dir: str | None = None
+    jump: str | None = None
+
+
+class Ready(_Base, frozen=True, kw_only=True):
+    """How a server is judged ready: exactly one of http, tcp, command, log; none of them: it lives for a second."""
+
+    http: str | None = None
+    tcp: str | int | None = None
+    command: str | None = None
+    log: str | None = None
+    timeout: str = "30s"
+
+
+class Stop(_Base, frozen=True, kw_only=True):
+    """How a server is stopped: a signal to its process group (TERM where nothing is said), or a command."""
+
+    signal: str | None = None
+    command: str | None = None
+    grace: str = "10s"
+
+
+class Reload(_Base, frozen=True, kw_only=True):
+    """How a running server takes over changes that need no restart: exactly one of signal, command."""
+
+    signal: str | None = None
+    command: str | None = None
+
+
+class Config(_Base, frozen=True, kw_only=True):
+    """One entry of `configs:`. `restart_on` holds gitignore patterns over paths of the instance (`config/**`)."""
+
+    start: str
+    env: dict[str, Scalar] = field(default_factory=dict)
+    ready: Ready = field(default_factory=Ready)
+    stop: Stop = field(default_factory=Stop)
+    reload: Reload | None = None
+    restart_on: list[str] = field(default_factory=lambda: ["config/**", "applications/**", "lib/**"])
+    properties: dict[str, Scalar] = field(default_factory=dict)
+
+
+class Cluster(_Base, frozen=True, kw_only=True):
+    """One entry of `clusters:`."""
+
+    config: str
+    properties: dict[str, Scalar] = field(default_factory=dict)
+
+
+class Instance(_Base, frozen=True, kw_only=True):
+    """One entry of `instances:`. A stand-alone instance names a `config` of its own instead of a `cluster`."""
+
+    node: str
+    cluster: str | None = None
+    config: str | None = None
+    properties: dict[str, Scalar] = field(default_factory=dict)
+
+
+class Application(_Base, frozen=True, kw_only=True):
+    """One entry of `applications:`; `targets` are clusters and instances."""
+
+    targets: list[str] = field(default_factory=list)
+
+
+class Domain(_Base, frozen=True, kw_only=True):
+    """The whole of `domain.yaml`."""
+
+    format: int
+    domain: Settings
+    nodes: dict[str, Node] = field(default_factory=dict)
+    configs: dict[str, Config] = field(default_factory=dict)
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    instances: dict[str, Instance] = field(default_factory=dict)
+    applications: dict[str, Application] = field(default_factory=dict)
+
+    def config_of(self, instance: str) -> str:
+        """The name of the config that `instance` runs with."""
+        entry = self.instances[instance]
+        if entry.cluster is not None:
+            return self.clusters[entry.cluster].config
+        assert entry.config is not None  # validated: one of both is given
+        return entry.config
+
+    def node_dir(self, node: str) -> str:
+        """The node's directory as the helper is told: absolute, or beginning with `~/`."""
+        return self.nodes[node].dir or f"~/dasctl/{self.domain.name}"
+
+    def instances_on(self, node: str) -> tuple[str, ...]:
+        """The names of the instances of `node`, in the file's order."""
+        return tuple(name for name, entry in self.instances.items() if entry.node == node)
+
+    def members(self, cluster: str) -> tuple[str, ...]:
+        """The names of the instances of `cluster`, in the file's order."""
+        return tuple(name for name, entry in self.instances.items() if entry.cluster == cluster)

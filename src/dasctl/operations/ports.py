@@ -1,0 +1,194 @@
+"""What operations need of the outside world: a page of protocols. Adapters fit them; `wiring.py` joins both.
+
+Each has two real implementations, the world's and one in memory (tests/contracts runs one suite on both).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from dasctl.core.domain import Criterion, Domain, Node
+from dasctl.core.edits import Edit
+from dasctl.core.slices import Scan
+from dasctl.core.stamps import Revision, Standing
+
+
+class Store(Protocol):
+    """The domain's folder: `domain.yaml` and the lock."""
+
+    @property
+    def root(self) -> Path:
+        """The domain's folder, absolute."""
+
+    def load(self) -> Domain:
+        """The valid domain. Raises InvalidDomain with all faults, FormatTooNew, DomainNotFound."""
+
+    def edit(self, edits: Sequence[Edit]) -> Domain:
+        """Make all edits or none, changing only the lines they must; returns the domain as read again.
+
+        The caller holds the lock. Raises InvalidDomain (nothing is changed then).
+        """
+
+    def domain_locked(self, command: str, *, wait_s: float) -> AbstractContextManager[None]:
+        """Hold the domain's lock. Raises DomainLocked after `wait_s` seconds. Freed by the kernel if we are killed."""
+
+
+class Repository(Protocol):
+    """The contents of the domain's folder."""
+
+    def scan(self, domain: Domain, *, criterion: Criterion) -> Scan:
+        """Look at all areas; what cannot be synchronised (sockets, devices, links that lead out) is in `problems`.
+
+        With "modtime" an unchanged file (size, modtime, inode, ctime) is not read again; with "hash" all are read.
+        """
+
+    def read(self, path: bytes, *, piece: int) -> Iterable[bytes]:
+        """The file at `path` below the root, in pieces of at most `piece` bytes. Raises RepositoryError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """What an instance confirmed last: where it stands, and the parts it has (name, digest), in order."""
+
+    standing: Standing
+    parts: tuple[tuple[str, str], ...]
+    when: float
+
+
+class History(Protocol):
+    """Revisions and acknowledgements, in `.dasctl/`. The chain is kept for ever; manifests as long as needed."""
+
+    def epoch(self) -> int:
+        """The epoch in which this DAS has authority; 1 in a new domain."""
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Remember a higher epoch. Raises HistoryError if it is not higher."""
+
+    def head(self) -> Revision | None:
+        """The last revision."""
+
+    def find(self, standing: Standing) -> Revision | None:
+        """The revision with this number and this digest, if it is in this chain."""
+
+    def revisions(self, *, limit: int | None = None) -> list[Revision]:
+        """The last revisions, the newest first."""
+
+    def record(self, revision: Revision, parts: Mapping[str, bytes]) -> Revision:
+        """Append: seals `revision` onto the chain, keeps its parts (digest to canonical bytes). Atomic, durable."""
+
+    def acknowledged(self, instances: Iterable[str]) -> dict[str, Acknowledged]:
+        """What these instances confirmed last; those that never did are absent."""
+
+    def acknowledge(self, confirmed: Mapping[str, Acknowledged], parts: Mapping[str, bytes]) -> None:
+        """Remember what instances confirmed, and the canonical bytes of those parts. Atomic."""
+
+    def forget(self, instance: str) -> None:
+        """Drop what is remembered of an instance that is no more."""
+
+    def part(self, digest: str) -> bytes | None:
+        """The canonical bytes of a part that is still kept."""
+
+    def restart_at(self, number: int) -> None:
+        """Let the next revision of an empty or lower history have this number (take-over). The chain goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The last frame of an answer. `body` is what followed its header."""
+
+    header: dict[str, Any]
+    body: bytes = b""
+
+
+class Link(Protocol):
+    """A conversation with the helper on one node. One request at a time; the opener closes it.
+
+    Every method raises LinkLost or NodeTimeout when the node is gone, ProtocolError when it talks nonsense.
+    """
+
+    @property
+    def greeting(self) -> dict[str, Any]:
+        """What the helper said first: python, pid, time, user, home … (docs/protocol.md)."""
+
+    @property
+    def round_trips(self) -> int:
+        """How many requests have been answered."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes handed to the transport, the helper itself included."""
+
+    async def ask(
+        self,
+        header: dict[str, Any],
+        body: bytes = b"",
+        *,
+        then: AsyncIterator[bytes] | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        silence_s: float | None = None,
+    ) -> Reply:
+        """Send one request and wait for its reply: one round trip.
+
+        `then` yields encoded frames that follow the request (contents); it is drained with back-pressure, and ended for
+        the helper by the caller's own `end` frame. `on_event` gets each event frame's header as it comes. `silence_s` is
+        how long the node may say nothing and take nothing before it counts as gone (None: the default of 60 s).
+        """
+
+
+class Links(Protocol):
+    """Opens links: to nodes over SSH, or to helpers on this machine."""
+
+    def open(self, name: str, node: Node) -> AbstractAsyncContextManager[Link]:
+        """A link to the node called `name`; raises the NodeError that says why not. Retries nothing."""
+
+
+class Clock(Protocol):
+    """Time is an argument: seconds since the epoch, and seconds that only grow."""
+
+    def now(self) -> float: ...
+
+    def monotonic(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Progress of one node or instance, for the live view. `phase` is one of the words in `PHASES`."""
+
+    phase: str
+    instance: str | None = None
+    node: str | None = None
+    sent: int = 0  # bytes
+    total: int = 0  # bytes, 0 where unknown
+    text: str = ""
+
+
+PHASES = ("connecting", "comparing", "sending", "committing", "starting", "stopping", "ready", "done", "failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Who runs the command, for the history and the lock."""
+
+    user: str
+    host: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """All that an operation is given."""
+
+    store: Store
+    repository: Repository
+    history: History
+    links: Links
+    clock: Clock
+    who: Who
+    parallel: int = 64
+    wait_s: float = 0.0
+    timeout_s: float = 10.0  # how long a node may take to answer before it counts as away
+    on_event: Callable[[Event], None] = field(default=lambda event: None)

@@ -1,0 +1,137 @@
+"""Manifests: the ordered entries of a part of a slice, in one canonical form of bytes.
+
+What lives here: the form, its order, its digest, and changes between two of them. What must not: files, JSON, the link.
+
+A *part* is one tree of a slice: `config`, `applications` (the folder alone), `applications/NAME`, `lib`, `docroot`.
+Its bytes are its entries in canonical order, each ended by NUL:
+
+    f MODE SIZE MTIME SHA256 PATH      a file: mode in octal, size in bytes, modtime in ns, digest in hex
+    d MODE 0 MTIME - PATH              a folder
+    l 777 0 MTIME TARGET PATH          a symbolic link; TARGET is percent-encoded (see `quote`)
+
+PATH is relative to the instance's folder (`docroot/index.html`), any bytes but NUL; it stands last so that it needs no
+quoting. Canonical order is that of a walk: a folder before what is in it, names sorted as bytes: that is, paths compared
+with `/` as the lowest byte.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+from dasctl.remote import paths
+
+
+class ManifestError(Exception):
+    """Bytes that are not a manifest."""
+
+
+class Entry(NamedTuple):
+    """One file, folder or symbolic link. `digest` is SHA-256 in hex of a file, b"-" of a folder, the target of a link."""
+
+    path: bytes
+    kind: str
+    mode: int
+    size: int
+    mtime: int
+    digest: bytes
+
+
+def order(path):
+    """The key of canonical order."""
+    return path.replace(b"/", b"\0")
+
+
+def line(entry):
+    """The entry in canonical form, without the NUL."""
+    digest = quote(entry.digest) if entry.kind == "l" else entry.digest
+    return b"%s %o %d %d %s %s" % (
+        entry.kind.encode(), entry.mode, entry.size, entry.mtime, digest, entry.path,
+    )  # fmt: skip
+
+
+def encode(entries):
+    """The canonical bytes of entries, which must be in canonical order."""
+    return b"".join([line(entry) + b"\0" for entry in entries])
+
+
+def decode(data, check_path=paths.check):
+    """The entries of canonical bytes; ManifestError where a line is not one, or the order is not canonical."""
+    if not data:
+        return []
+    if not data.endswith(b"\0"):
+        raise ManifestError("a manifest that is cut off")
+    entries = []
+    previous = b""
+    for text in data[:-1].split(b"\0"):
+        entry = parse(text)
+        check_path(entry.path)
+        key = order(entry.path)
+        if key <= previous:
+            raise ManifestError("a manifest out of order at %r" % entry.path)
+        previous = key
+        entries.append(entry)
+    return entries
+
+
+def parse(text):
+    """The entry of one line."""
+    try:
+        kind, mode, size, mtime, digest, path = text.split(b" ", 5)
+        entry = Entry(path, kind.decode("ascii"), int(mode, 8), int(size), int(mtime), digest)
+    except ValueError:
+        raise ManifestError("not a line of a manifest: %r" % text[:120]) from None
+    if entry.kind == "l":
+        return entry._replace(digest=unquote(digest))
+    if entry.kind == "f":
+        if len(digest) != 64 or entry.size < 0:
+            raise ManifestError("not a digest: %r" % text[:120])
+    elif entry.kind != "d":
+        raise ManifestError("not a kind of entry: %r" % text[:120])
+    return entry
+
+
+def digest_of(data):
+    """The digest (hex str) of a part's canonical bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def slice_digest(parts):
+    """The digest (hex str) of a slice, given its (name, digest of the part) in order."""
+    return hashlib.sha256("".join("%s %s\n" % (name, digest) for name, digest in parts).encode()).hexdigest()
+
+
+def changes(base, wanted):
+    """What turns the part `base` into `wanted` (both canonical bytes): lines `+ENTRY` and `-PATH`, each ended by NUL."""
+    old = set(base[:-1].split(b"\0")) if base else set()
+    new = wanted[:-1].split(b"\0") if wanted else []
+    fresh = set(new)
+    kept_paths = {text.split(b" ", 5)[5] for text in new}
+    gone = sorted(p for p in (text.split(b" ", 5)[5] for text in old - fresh) if p not in kept_paths)
+    return b"".join(
+        [b"-%s\0" % path for path in gone] + [b"+%s\0" % text for text in new if text not in old]
+    )
+
+
+def apply(base, delta):
+    """The part that `delta` (see `changes`) makes of `base`, as canonical bytes; ManifestError where it does not fit."""
+    lines = {text.split(b" ", 5)[5]: text for text in base[:-1].split(b"\0")} if base else {}
+    if delta and not delta.endswith(b"\0"):
+        raise ManifestError("changes that are cut off")
+    for text in delta[:-1].split(b"\0") if delta else []:
+        if text[:1] == b"-":
+            if lines.pop(text[1:], None) is None:
+                raise ManifestError("changes that do not fit: %r is not there" % text[1:])
+        elif text[:1] == b"+":
+            lines[parse(text[1:]).path] = text[1:]
+        else:
+            raise ManifestError("not a change: %r" % text[:120])
+    return b"".join([lines[path] + b"\0" for path in sorted(lines, key=order)])
+
+
+def quote(target):
+    """A link's target with `%`, space and NUL percent-encoded, so that a line can be split at its spaces."""
+    return target.replace(b"%", b"%25").replace(b" ", b"%20").replace(b"\0", b"%00")
+
+
+def unquote(text):
+    """The target that `quote` made `text` of."""
+    return text.replace(b"%00", b"\0").replace(b"%20", b" ").replace(b"%25", b"%")
