@@ -61,3 +61,12 @@ class Revision:
             "epoch": self.epoch, "config_id": self.config_id, "revision": self.number, "digest": self.digest,
             "who": self.who, "host": self.host, "when": self.when, "command": self.command,
         }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """What an instance confirmed last: where it stands, and the parts it has (name, digest), in order."""
+
+    standing: Standing
+    parts: tuple[tuple[str, str], ...]
+    when: float

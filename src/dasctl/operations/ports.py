@@ -13,8 +13,15 @@ from typing import Any, Protocol
 
 from dasctl.core.domain import Criterion, Domain, Node
 from dasctl.core.edits import Edit
+from dasctl.core.exchange import PHASES, Event, HostKey, Reply, Who
 from dasctl.core.slices import Scan
-from dasctl.core.stamps import Revision, Standing
+from dasctl.core.stamps import Acknowledged, Revision, Standing
+from dasctl.remote.manifest import Entry
+
+__all__ = [
+    "PHASES", "Acknowledged", "Clock", "Context", "Event", "History", "HostKey", "HostKeys", "Link", "Links", "Reply",
+    "Repository", "Store", "Who",
+]  # fmt: skip
 
 
 class Store(Protocol):
@@ -33,6 +40,9 @@ class Store(Protocol):
         The caller holds the lock. Raises InvalidDomain (nothing is changed then).
         """
 
+    def warnings(self, domain: Domain) -> tuple[str, ...]:
+        """What is valid and yet surprising, a line each."""
+
     def domain_locked(self, command: str, *, wait_s: float) -> AbstractContextManager[None]:
         """Hold the domain's lock. Raises DomainLocked after `wait_s` seconds. Freed by the kernel if we are killed."""
 
@@ -49,14 +59,10 @@ class Repository(Protocol):
     def read(self, path: bytes, *, piece: int) -> Iterable[bytes]:
         """The file at `path` below the root, in pieces of at most `piece` bytes. Raises RepositoryError."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledged:
-    """What an instance confirmed last: where it stands, and the parts it has (name, digest), in order."""
-
-    standing: Standing
-    parts: tuple[tuple[str, str], ...]
-    when: float
+    def publish(self, definitions: Mapping[str, bytes]) -> Mapping[str, Entry]:
+        """Keep each instance's own part of domain.yaml as a file that `read` can read, rewritten only when it differs, so that
+        its modtime changes only when its content does; returns the entries. Files of instances that are no more go.
+        """
 
 
 class History(Protocol):
@@ -94,14 +100,6 @@ class History(Protocol):
 
     def restart_at(self, number: int) -> None:
         """Let the next revision of an empty or lower history have this number (take-over). The chain goes on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """The last frame of an answer. `body` is what followed its header."""
-
-    header: dict[str, Any]
-    body: bytes = b""
 
 
 class Link(Protocol):
@@ -146,36 +144,42 @@ class Links(Protocol):
         """A link to the node called `name`; raises the NodeError that says why not. Retries nothing."""
 
 
+class HostKeys(Protocol):
+    """Which host keys are known: the domain's own, and the user's."""
+
+    async def admit(
+        self, name: str, node: Node, *, accept_any: bool = False, fingerprint: str | None = None
+    ) -> HostKey:
+        """Look at the node's host key; one that is not known is kept in the domain if it is accepted.
+
+        `accept_any` accepts what is shown, `fingerprint` only that key; both replace another key that was kept before.
+        Raises UnknownHostKey, ChangedHostKey, NodeUnreachable.
+        """
+
+    def forget(self, node: Node) -> None:
+        """Drop what the domain keeps for the node's host and port."""
+
+    async def install_key(
+        self,
+        name: str,
+        node: Node,
+        public_key: Path | None,
+        *,
+        generate: bool,
+        ask_password: Callable[[str], str],
+    ) -> str:
+        """Put a public key on a node, with a password where no key is accepted yet; says in a sentence what was done.
+
+        Called again it changes nothing. Raises NodeError, UsageError where there is no key.
+        """
+
+
 class Clock(Protocol):
     """Time is an argument: seconds since the epoch, and seconds that only grow."""
 
     def now(self) -> float: ...
 
     def monotonic(self) -> float: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Progress of one node or instance, for the live view. `phase` is one of the words in `PHASES`."""
-
-    phase: str
-    instance: str | None = None
-    node: str | None = None
-    sent: int = 0  # bytes
-    total: int = 0  # bytes, 0 where unknown
-    text: str = ""
-
-
-PHASES = ("connecting", "comparing", "sending", "committing", "starting", "stopping", "ready", "done", "failed")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Who:
-    """Who runs the command, for the history and the lock."""
-
-    user: str
-    host: str
-    command: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +190,7 @@ class Context:
     repository: Repository
     history: History
     links: Links
+    host_keys: HostKeys
     clock: Clock
     who: Who
     parallel: int = 64

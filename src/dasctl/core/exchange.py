@@ -1,0 +1,60 @@
+"""Values that pass between operations and the outside world, through the ports.
+
+What lives here: plain values without behaviour. What must not: protocols (`operations/ports.py`), anything that waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The last frame of an answer. `body` is what followed its header."""
+
+    header: dict[str, Any]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKey:
+    """The host key that a node shows: `kind` is `ssh-ed25519` …, `fingerprint` is `SHA256:…`."""
+
+    kind: str
+    fingerprint: str
+    known: bool  # it was known before this command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Progress of one node or instance, for the live view. `phase` is one of the words in `PHASES`."""
+
+    phase: str
+    instance: str | None = None
+    node: str | None = None
+    sent: int = 0  # bytes
+    total: int = 0  # bytes, 0 where unknown
+    text: str = ""
+
+
+PHASES = (
+    "connecting",
+    "comparing",
+    "sending",
+    "committing",
+    "starting",
+    "stopping",
+    "ready",
+    "done",
+    "failed",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Who runs the command, for the history and the lock."""
+
+    user: str
+    host: str
+    command: str

@@ -1,0 +1,137 @@
+"""Requests to a helper, built as plain values (docs/protocol.md).
+
+What lives here: which parts and contents go along with a request, and its header. What must not: links, files, order of trips.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dasctl.core.domain import Domain
+from dasctl.core.slices import Part, Slice
+from dasctl.core.stamps import Revision, Standing
+from dasctl.remote import manifest, words
+
+# Contents up to this sum go along with the first request, unasked. More would be a waste where the node turns out to
+# stand elsewhere.
+UNASKED_LIMIT = 64 << 20  # bytes
+BLOB_LEVEL = 1  # zlib: manifests are mostly digests, which higher levels do not shrink either
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """What one instance shall become, and where the DAS believes it stands (`parts` are those of `expect`)."""
+
+    slice: Slice
+    expect: Standing | None
+    parts: Mapping[str, str]  # name to digest, of what the instance has
+    trusted: bool  # the node confirmed `expect` and `parts`: what differs from them may be sent unasked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncOptions:
+    """How instances are synchronised; regular expressions as in the protocol."""
+
+    criterion: str
+    deviations: str
+    full: bool = False
+    dry_run: bool = False
+    only: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Some paths are left out, so the instance does not reach the revision as a whole."""
+        return self.only is not None or self.exclude is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A header and its body; `unasked` are the contents (SHA-256) that shall follow at once."""
+
+    header: dict[str, Any]
+    body: bytes = b""
+    unasked: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+
+def envelope(op: str, domain: Domain, node: str, epoch: int, **more: Any) -> dict[str, Any]:
+    """What every request carries."""
+    return {
+        "op": op, "dir": domain.node_dir(node), "domain": domain.domain.id, "name": domain.domain.name,
+        "epoch": epoch, **more,
+    }  # fmt: skip
+
+
+def guarded(name: str, expect: Standing | None, config_id: int | None, **more: Any) -> dict[str, Any]:
+    """An instance in a request that leads nowhere: start, stop, reload, remove."""
+    return {
+        "name": name, "expect": expect.as_wire() if expect else None, "lead": None, "config_id": config_id, **more,
+    }  # fmt: skip
+
+
+def sync(
+    domain: Domain,
+    node: str,
+    wants: Sequence[Want],
+    revision: Revision,
+    options: SyncOptions,
+    kept_part: Callable[[str], bytes | None],
+) -> Request:
+    """The request that brings instances of `node` to `revision`. `kept_part` finds old parts by digest."""
+    blobs: dict[str, tuple[str | None, bytes]] = {}
+    unasked: dict[str, int] = {}
+    for want in wants:
+        for part in want.slice.parts:
+            base = want.parts.get(part.name)
+            if base == part.digest or part.digest in blobs:
+                continue
+            base_data = kept_part(base) if base is not None else None
+            blobs[part.digest] = _blob(base if base_data is not None else None, base_data, part)
+            if want.trusted and base_data is not None:
+                unasked.update(_new_contents(base_data, part.data))
+    if sum(unasked.values()) > UNASKED_LIMIT or options.dry_run or options.partial:
+        unasked = {}
+    header = envelope(
+        words.SYNC, domain, node, revision.epoch,
+        dry_run=options.dry_run,
+        blobs=[{"part": digest, "base": base, "size": len(data)} for digest, (base, data) in blobs.items()],
+        instances=[_instance(want, revision, options) for want in wants],
+    )  # fmt: skip
+    body = b"".join(data for _, data in blobs.values())
+    return Request(header=header, body=body, unasked=tuple(unasked), sizes=unasked)
+
+
+def _blob(base: str | None, base_data: bytes | None, part: Part) -> tuple[str | None, bytes]:
+    if base is None or base_data is None:
+        return None, zlib.compress(part.data, BLOB_LEVEL)
+    return base, zlib.compress(manifest.changes(base_data, part.data), BLOB_LEVEL)
+
+
+def _new_contents(base: bytes, wanted: bytes) -> Iterable[tuple[str, int]]:
+    """(SHA-256, size) of the files in `wanted` whose content `base` has nowhere."""
+    old = set(base.split(b"\0"))
+    known = {line.split(b" ", 5)[4] for line in old if line[:1] == b"f"}
+    for line in wanted.split(b"\0"):
+        if line[:1] == b"f" and line not in old:
+            _, _, size, _, digest, _ = line.split(b" ", 5)
+            if digest not in known:
+                yield digest.decode("ascii"), int(size)
+
+
+def _instance(want: Want, revision: Revision, options: SyncOptions) -> dict[str, Any]:
+    return {
+        "name": want.slice.instance,
+        "expect": want.expect.as_wire() if want.expect else None,
+        "lead": revision.as_lead(),
+        "config_id": revision.config_id,
+        "parts": [list(pair) for pair in want.slice.listing],
+        "criterion": options.criterion,
+        "deviations": options.deviations,
+        "full": options.full,
+        "only": list(options.only) if options.only is not None else None,
+        "except": list(options.exclude) if options.exclude is not None else None,
+    }

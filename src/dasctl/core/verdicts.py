@@ -1,0 +1,124 @@
+"""What a helper said about one instance, checked and turned into decisions.
+
+What lives here: reading verdicts, and the judgement over a chain of digests. What must not: links, the order of trips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dasctl.core.stamps import Standing
+from dasctl.errors import GuardRefused, OperationFailed, ProtocolError
+from dasctl.remote import words
+
+VERDICTS = frozenset({words.DONE, words.UNCHANGED, words.STANDS, words.NEEDS, words.REFUSED, words.FAILED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class At:
+    """Where an instance stands by its own account, and who brought it there."""
+
+    domain: str
+    epoch: int
+    config_id: int
+    standing: Standing
+    who: str
+    host: str
+    when: float
+    command: str
+
+    @property
+    def story(self) -> str:
+        """`revision 9 (made by alice on das2 at 2026-01-02 03:04:05Z with 'sync-cluster web')`."""
+        when = datetime.fromtimestamp(self.when, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        with_what = f" with '{self.command}'" if self.command else ""
+        return f"revision {self.standing.revision} (made by {self.who} on {self.host} at {when}{with_what})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One instance's answer; `more` are the keys of its own request."""
+
+    name: str
+    verdict: str
+    at: At | None
+    more: Mapping[str, Any]
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The parts that the instance says it has, name to digest."""
+        return {str(name): str(digest) for name, digest in self.more.get("parts") or ()}
+
+
+def read_all(header: Mapping[str, Any], names: Sequence[str], node: str) -> list[Verdict]:
+    """The verdicts of a reply, one for each of `names` in order; ProtocolError where it is anything else."""
+    rows = header.get("instances")
+    if not isinstance(rows, list) or [_name(row) for row in rows] != list(names):
+        raise ProtocolError(f"node {node}: an answer about other instances than were asked for")
+    try:
+        return [_read(row) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ProtocolError(f"node {node}: an answer that does not fit the protocol: {error!r}") from error
+
+
+def _name(row: Any) -> Any:
+    return row.get("name") if isinstance(row, dict) else None
+
+
+def _read(row: Mapping[str, Any]) -> Verdict:
+    if row["verdict"] not in VERDICTS:
+        raise ValueError(row["verdict"])
+    return Verdict(name=row["name"], verdict=row["verdict"], at=read_at(row.get("at")), more=row)
+
+
+def read_at(at: Mapping[str, Any] | None) -> At | None:
+    """The `at` of a message; None where nothing is there."""
+    if at is None:
+        return None
+    return At(
+        domain=str(at["domain"]), epoch=int(at["epoch"]), config_id=int(at["config_id"]),
+        standing=Standing(revision=int(at["revision"]), digest=str(at["digest"])),
+        who=str(at.get("who", "")), host=str(at.get("host", "")), when=float(at.get("when", 0.0)),
+        command=str(at.get("command", "")),
+    )  # fmt: skip
+
+
+def refusal(verdict: Verdict, node: str) -> GuardRefused:
+    """The error for a verdict `refused`."""
+    reason, message = verdict.more.get("reason"), str(verdict.more.get("message", ""))
+    what = f"node {node} refused for {verdict.name}: {message or reason}"
+    if verdict.at is not None:
+        what += f"; it stands at {verdict.at.story}"
+    hint = {
+        words.ANOTHER_DOMAIN: "give this instance another name, or this node another --nodedir",
+        words.FENCED: "another DAS took over: administer the domain from there, or 'dasctl take-over' deliberately",
+        words.MEMBERSHIP: "synchronise first: the membership of the domain has changed since",
+        words.NEWER_FORMAT: "use the newer dasctl that wrote it",
+    }.get(str(reason), "")
+    return GuardRefused(what, hint=hint)
+
+
+def unknown_revision(verdict: Verdict, node: str) -> GuardRefused:
+    """The error for an instance that stands at a revision this history never had."""
+    assert verdict.at is not None
+    return GuardRefused(
+        f"{verdict.name} on node {node} stands at {verdict.at.story}, which this copy of the domain never had: "
+        "another one has administered it since",
+        hint="use that copy; if this one shall have authority from now on: dasctl take-over",
+    )
+
+
+def failure(verdict: Verdict, node: str) -> OperationFailed:
+    """The error for a verdict `failed`, with the server's exit, its last lines and the command to try by hand."""
+    more = verdict.more
+    lines = [f"{verdict.name} on node {node}: {more.get('message', 'failed')}"]
+    log = [str(line) for line in more.get("log") or ()]
+    if log:
+        lines += ["last lines of its log:", *(f"  | {line}" for line in log)]
+    hint = str(more.get("hint", ""))
+    if more.get("by_hand"):
+        hint = f"to see it by hand on {node}: {more['by_hand']}" + (f"\n{hint}" if hint else "")
+    return OperationFailed("\n".join(lines), hint=hint)

@@ -1,0 +1,66 @@
+"""The state of the domain as it is now, as a revision: what every command that changes nodes begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dasctl.core import slices
+from dasctl.core.config_id import config_id
+from dasctl.core.definition import definition
+from dasctl.core.domain import Criterion, Domain
+from dasctl.core.edits import Edit
+from dasctl.core.slices import Slices
+from dasctl.core.stamps import Revision
+from dasctl.operations.ports import Context
+from dasctl.remote.paths import printable
+
+EDITED_IN_PLACE = "files edited in place"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """The domain, what each instance needs of it, and the revision that says so. `new`: recorded just now."""
+
+    domain: Domain
+    slices: Slices
+    revision: Revision
+    new: bool
+    warnings: tuple[str, ...] = ()
+
+
+def current(
+    ctx: Context, *, criterion: Criterion | None = None, summary: str = EDITED_IN_PLACE, record: bool = True
+) -> Current:
+    """Look at the repository; record a new revision if anything differs from the last one.
+
+    The caller holds the lock, unless `record` is False: then a new revision is only thought of (`--dry-run`).
+    """
+    domain = ctx.store.load()
+    scan = ctx.repository.scan(domain, criterion=criterion or domain.domain.criterion)
+    definitions = {name: definition(domain, name) for name in domain.instances}
+    found = slices.build(domain, scan, ctx.repository.publish(definitions))
+    head = ctx.history.head()
+    membership, epoch = config_id(domain), ctx.history.epoch()
+    warnings = tuple(f"{printable(problem.path)}: {problem.message}" for problem in scan.problems)
+    if head is not None and (head.state, head.config_id, head.epoch) == (found.state, membership, epoch):
+        return Current(domain=domain, slices=found, revision=head, new=False, warnings=warnings)
+    revision = Revision(
+        number=head.number + 1 if head else 1, epoch=epoch, config_id=membership, who=ctx.who.user,
+        host=ctx.who.host, when=ctx.clock.now(), command=ctx.who.command, summary=summary, state=found.state,
+    )  # fmt: skip
+    if record:
+        revision = ctx.history.record(revision, found.repository)
+    else:
+        revision = revision.sealed(head.digest if head else "")
+    return Current(domain=domain, slices=found, revision=revision, new=True, warnings=warnings)
+
+
+def edit(ctx: Context, edits: Sequence[Edit], *, summary: str) -> Current:
+    """Change domain.yaml and record that as a revision. The caller holds the lock.
+
+    What was edited in place before is a revision of its own, so that history does not lay it at this command's door.
+    """
+    current(ctx)
+    ctx.store.edit(edits)
+    return current(ctx, summary=summary)

@@ -1,0 +1,17 @@
+"""`restart-instance`, `restart-cluster`: synchronise while the server runs, then stop and start it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dasctl.core.outcome import Outcome
+from dasctl.operations.lifecycle import Sync
+from dasctl.operations.ports import Context
+from dasctl.operations.running import run_lifecycle
+
+
+async def restart(
+    ctx: Context, targets: Sequence[str], *, command: str, sync: Sync = "normal", kill: bool = False
+) -> Outcome:
+    """Restart the targets' instances; one that did not run is started. A server is not stopped if its files did not come."""
+    return await run_lifecycle(ctx, targets, command=command, sync=sync, stop=True, start=True, kill=kill)

@@ -1,0 +1,57 @@
+"""The run of a life-cycle command: lock, look, one pass over all nodes, one outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dasctl.core import targets as target_names
+from dasctl.core.outcome import Outcome, summed_up
+from dasctl.operations.contents import ContentStreams
+from dasctl.operations.fanout import by_node, on_nodes
+from dasctl.operations.lifecycle import Lifecycle, Sync
+from dasctl.operations.ports import Acknowledged, Context
+from dasctl.operations.recording import Current, current
+from dasctl.operations.sync import sync_options
+from dasctl.operations.synchronising import Synchronisation
+
+
+async def run_lifecycle(
+    ctx: Context,
+    targets: Sequence[str],
+    *,
+    command: str,
+    sync: Sync,
+    stop: bool = False,
+    start: bool = False,
+    kill: bool = False,
+) -> Outcome:
+    """Synchronise unless `sync` is "none", stop, start: what is asked for, on all nodes side by side."""
+    with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
+        now = None if sync == "none" else current(ctx, criterion="hash" if sync == "full" else None)
+        domain = now.domain if now is not None else ctx.store.load()
+        names = target_names.resolve(domain, targets)
+        expected = ctx.history.acknowledged(names)
+        run = synchronisation(ctx, now, sync, expected) if now is not None else None
+        steps = Lifecycle(
+            ctx=ctx, domain=domain, expected=expected, run=run, stop=stop, start=start, kill=kill
+        )
+        results = await on_nodes(ctx, domain, by_node(domain, names), steps.node)
+    order = {name: place for place, name in enumerate(names)}
+    results.sort(key=lambda result: order.get(result.instance or "", 0))
+    return summed_up(
+        command, results, revision=now.revision.number if now is not None else None,
+        warnings=now.warnings if now is not None else (),
+    )  # fmt: skip
+
+
+def synchronisation(
+    ctx: Context, now: Current, sync: Sync, expected: dict[str, Acknowledged]
+) -> Synchronisation:
+    """The synchronisation that goes before a start."""
+    return Synchronisation(
+        ctx=ctx,
+        now=now,
+        options=sync_options(now.domain, full=sync == "full"),
+        streams=ContentStreams(ctx.repository, now.slices.contents),
+        expected=expected,
+    )

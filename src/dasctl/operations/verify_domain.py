@@ -1,0 +1,23 @@
+"""`verify-domain`: the whole of domain.yaml, and what of the repository would not be synchronised."""
+
+from __future__ import annotations
+
+from dasctl.core.outcome import OK, Outcome, Result, summed_up
+from dasctl.operations.ports import Context
+from dasctl.remote.paths import printable
+
+
+async def verify_domain(ctx: Context) -> Outcome:
+    """Raises InvalidDomain with all faults; warnings name what is valid but surprising."""
+    domain = ctx.store.load()
+    scan = ctx.repository.scan(domain, criterion=domain.domain.criterion)
+    warnings = [
+        *ctx.store.warnings(domain),
+        *(f"{printable(problem.path)}: {problem.message}" for problem in scan.problems),
+    ]
+    counts = {
+        "domain": domain.domain.name, "nodes": len(domain.nodes), "clusters": len(domain.clusters),
+        "instances": len(domain.instances), "applications": len(domain.applications),
+    }  # fmt: skip
+    row = Result(status=OK, fields=counts)
+    return summed_up("verify-domain", [row], warnings=tuple(warnings), changed=True)
