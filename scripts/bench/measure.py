@@ -1,0 +1,102 @@
+"""What a command costs: time, processor time on both sides, bytes on the wire.
+
+Time is the whole command's, with the start of its interpreter and all connections. Processor time is that of our own
+children, and of sshd with everything that it ran and collected. Bytes are those of the loopback device, both
+directions, with TCP and IP headers; where possible the bench runs in a network namespace of its own, so that nobody
+else's bytes are among them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import resource
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_MARK = "DASCTL_BENCH_NAMESPACE"
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_END_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One run: seconds, seconds of processor time (both sides), bytes on the wire, round trips where known."""
+
+    seconds: float
+    cpu_s: float
+    wire: int
+    round_trips: int | None = None
+
+
+def measured(action: Callable[[], int | None], *, sshd: int) -> Measured:
+    """Run `action`, which returns the round trips it knows of, and look at what it cost."""
+    _wait_for_sessions(sshd)
+    wire, cpu = _wire_bytes(), _cpu_s(sshd)
+    started = time.perf_counter()
+    round_trips = action()
+    seconds = time.perf_counter() - started
+    _wait_for_sessions(sshd)  # sshd knows the cost of a session when it has collected it
+    return Measured(
+        seconds=seconds, cpu_s=_cpu_s(sshd) - cpu, wire=_wire_bytes() - wire, round_trips=round_trips
+    )
+
+
+def _cpu_s(sshd: int) -> float:
+    ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+    fields = Path(f"/proc/{sshd}/stat").read_text().rpartition(")")[2].split()
+    return ours.ru_utime + ours.ru_stime + sum(map(int, fields[11:15])) / _TICKS_PER_S
+
+
+def _wire_bytes() -> int:
+    for line in Path("/proc/net/dev").read_text().splitlines():
+        name, _, numbers = line.partition(":")
+        if name.strip() == "lo":
+            return int(numbers.split()[0])
+    return 0
+
+
+def _wait_for_sessions(sshd: int) -> None:
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    children = Path(f"/proc/{sshd}/task/{sshd}/children")
+    while time.monotonic() < deadline and children.exists() and children.read_text().strip():
+        time.sleep(0.01)
+
+
+def enter_own_network(delay_ms: float) -> bool:
+    """Start this program anew in a network namespace of its own, if we may; says whether we are in one.
+
+    There, `delay_ms` can be put on every packet, in each direction, to see what round trips cost on a long line.
+    """
+    if os.environ.get(_MARK):
+        _loopback_up()
+        if delay_ms:
+            netem = ["netem", "delay", f"{delay_ms}ms", "limit", "100000"]
+            subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", *netem], check=True)
+        return True
+    unshare = shutil.which("unshare")
+    if unshare and os.getuid() == 0:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            subprocess.run([unshare, "-n", "true"], check=True, stderr=subprocess.DEVNULL)
+            os.environ[_MARK] = "1"
+            sys.stdout.flush()
+            os.execv(unshare, [unshare, "-n", sys.executable, *sys.argv])
+    if delay_ms:
+        sys.exit("--delay needs a network namespace of its own, and that needs root and `unshare`")
+    return False
+
+
+def _loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack("16sh14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))

@@ -1,0 +1,87 @@
+"""`make picture`: docs/terminal.svg, the picture of the README, made by running the real program.
+
+The same loopback nodes and sample as the demo; the commands run in a terminal of 100 columns, and what stands
+on its screen in the end is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from demo import CLUSTER, NEW_WORDS, NODES, OLD_WORDS, Demo, StepFailed, choose_ports
+from playground import Playground, PlaygroundError, dasctl, playground_open
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
+from terminal import last_screen, run_in_terminal
+
+COLUMNS = 100
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "terminal.svg"
+
+
+def main() -> int:
+    with playground_open("dasctl-picture-") as place:
+        try:
+            screen = play(place)
+        except (StepFailed, PlaygroundError) as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+    console = Console(
+        record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, legacy_windows=False
+    )
+    console.print(screen, soft_wrap=False)
+    # A fixed id: the same screen makes the same file.
+    TARGET.write_text(console.export_svg(title="dasctl", theme=MONOKAI, unique_id="terminal"))
+    sys.stdout.write(f"{TARGET.relative_to(TARGET.parent.parent)}: {screen.plain.count(chr(10))} lines\n")
+    return 0
+
+
+def play(place: Playground) -> Text:
+    """What a person sees who starts the cluster, looks, changes a page, synchronises, and stops."""
+    demo = Demo(place=place, console=Console(file=io.StringIO()))
+    prepare(demo)
+    screen = Text()
+    type_in(demo, screen, "start-cluster", CLUSTER)
+    type_in(demo, screen, "list-instances")
+    page = demo.domain / "docroot" / "index.html"
+    page.write_text(page.read_text().replace(OLD_WORDS, NEW_WORDS))
+    screen.append_text(prompt("vi docroot/index.html"))
+    screen.append("\n")
+    type_in(demo, screen, "sync-cluster", CLUSTER)
+    type_in(demo, screen, "stop-cluster", CLUSTER)
+    screen.rstrip()
+    return screen
+
+
+def prepare(demo: Demo) -> None:
+    demo.run("create-domain", str(demo.domain), "--sample", show=False, cwd=demo.place.root)
+    choose_ports(demo)
+    for name in NODES:
+        node = demo.place.start_node(name)
+        demo.run(
+            "update-node-ssh", name, "--nodehost", "127.0.0.1", "--sshport", str(node.port), "--sshkeyfile",
+            str(demo.place.key), "--nodedir", str(node.folder), "--host-key", node.host_key, show=False,
+        )  # fmt: skip
+
+
+def prompt(command: str) -> Text:
+    return Text.assemble(("~/shop $ ", "bold green"), (command, "bold"), "\n")
+
+
+def type_in(demo: Demo, screen: Text, *words: str) -> None:
+    env = {**demo.place.env, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    env.pop("NO_COLOR", None)
+    ran = run_in_terminal(
+        [dasctl(), *words], env=env, cwd=demo.domain, columns=COLUMNS, show=False, timeout_s=120.0
+    )
+    if ran.code != 0:
+        raise StepFailed(f"`dasctl {' '.join(words)}` ended with exit code {ran.code}:\n{ran.output}")
+    screen.append_text(prompt("dasctl " + " ".join(words)))
+    screen.append_text(Text.from_ansi(last_screen(ran.output)))
+    screen.append("\n\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
