@@ -1,6 +1,6 @@
 """Contents on their way to nodes: read once, compressed once where they are small, checked while they are read.
 
-The stream of one node is made as fast as that node takes it; what is kept in memory is bounded, whatever the repository's size.
+The stream of one node is made as fast as that node takes it; what is kept in memory is bounded.
 """
 
 from __future__ import annotations

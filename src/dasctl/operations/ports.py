@@ -57,11 +57,15 @@ class Repository(Protocol):
         """
 
     def read(self, path: bytes, *, piece: int) -> Iterable[bytes]:
-        """The file at `path` below the root, in pieces of at most `piece` bytes. Raises RepositoryError."""
+        """The file at `path` below the root, in pieces of at most `piece` bytes. Raises RepositoryError, at the latest
+        while it is iterated. No link is followed.
+        """
 
     def publish(self, definitions: Mapping[str, bytes]) -> Mapping[str, Entry]:
-        """Keep each instance's own part of domain.yaml as a file that `read` can read, rewritten only when it differs, so that
-        its modtime changes only when its content does; returns the entries. Files of instances that are no more go.
+        """Keep each instance's own part of domain.yaml as a file that `read` can read; returns the entries.
+
+        Rewritten only when it differs, so that its modtime changes only when its content does. Files of instances
+        that are no more go.
         """
 
 
@@ -84,7 +88,9 @@ class History(Protocol):
         """The last revisions, the newest first."""
 
     def record(self, revision: Revision, parts: Mapping[str, bytes]) -> Revision:
-        """Append: seals `revision` onto the chain, keeps its parts (digest to canonical bytes). Atomic, durable."""
+        """Append: gives `revision` the next number, whatever number it comes with, seals it onto the chain, and keeps its
+        parts (digest to canonical bytes). Returns it as recorded. Atomic, durable.
+        """
 
     def acknowledged(self, instances: Iterable[str]) -> dict[str, Acknowledged]:
         """What these instances confirmed last; those that never did are absent."""
@@ -99,7 +105,13 @@ class History(Protocol):
         """The canonical bytes of a part that is still kept."""
 
     def restart_at(self, number: int) -> None:
-        """Let the next revision of an empty or lower history have this number (take-over). The chain goes on."""
+        """Let the next revision of an empty or lower history have this number (take-over). The chain goes on.
+
+        Raises HistoryError if the history already has that number or a higher one.
+        """
+
+    def verify(self) -> int:
+        """Recompute the chain; returns how many revisions it has. Raises HistoryError at the first that does not fit."""
 
 
 class Link(Protocol):
