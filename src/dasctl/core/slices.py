@@ -1,34 +1,68 @@
 """Slices: the part of the repository that each instance needs, computed once for all of them.
 
-What lives here: which file goes where, and the digests of parts and of the whole. What must not: reading files.
+What lives here: which file goes where, and the digests of parts and of the whole (`overlays.py`: who wins in
+`config`). What must not: reading files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from dasctl.core import areas
+from dasctl.core.contents import Contents
 from dasctl.core.domain import Domain
-from dasctl.remote.manifest import Entry, slice_digest
+from dasctl.core.overlays import ConfigFolder, Layers, place_of
+from dasctl.remote.manifest import Entry, decode, digest_of, encode, order, slice_digest
+from dasctl.remote.paths import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanProblem:
-    """Something in the repository that is not synchronised: a socket, a device, a link that leads out, unreadable."""
+    """Something in the repository that is not synchronised: a socket, a device, a link that leads out."""
 
     path: bytes
     message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
-    """The repository as it was seen. `areas` maps `config`, `lib`, `docroot` and `applications/NAME` to their entries in
-    canonical order, the area's own folder first, paths as in the repository; `applications` to its folder alone. Areas
-    that do not exist are absent.
+class Area:
+    """One tree of the repository in canonical bytes (`remote/manifest.py`), and their digest.
+
+    Paths are as in the repository.
     """
 
-    areas: Mapping[str, tuple[Entry, ...]]
+    name: str
+    data: bytes
+    digest: str
+
+    @classmethod
+    def of(cls, name: str, data: bytes) -> Area:
+        return cls(name=name, data=data, digest=digest_of(data))
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Its entries in canonical order, the area's own folder first. Decoded at each call."""
+        return decode(self.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """The repository as it was seen. `areas` maps `config`, `lib`, `docroot` and `applications/NAME` to their trees,
+    the area's own folder first; `applications` to its folder alone. Areas that do not exist are absent.
+    `domain_yaml` is the SHA-256 (hex) of `config/domain.yaml`, which is in no area.
+    """
+
+    areas: Mapping[str, Area]
     problems: tuple[ScanProblem, ...] = ()
+    domain_yaml: str = ""
+
+    @property
+    def state(self) -> str:
+        """The digest of all areas and `domain.yaml`."""
+        listing = [(area.name, area.digest) for area in self.areas.values()]
+        return slice_digest([*sorted(listing), ("config/domain.yaml", self.domain_yaml)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +93,89 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slices:
-    """All slices of a domain. `contents` maps the SHA-256 (hex) of each file to its path below the domain's folder;
-    `state` is the digest of the whole repository and `domain.yaml`; `repository` the repository's own parts by digest.
+    """All slices of a domain. `contents` maps the SHA-256 (hex) of each file to its path below the domain's
+    folder; `state` is the digest of the whole repository and `domain.yaml`; `repository` the repository's own areas
+    by digest; `problems` all that is not synchronised: what the scan found, and what was found on the way here.
     """
 
     by_instance: Mapping[str, Slice]
     contents: Mapping[str, bytes]
     state: str
     repository: Mapping[str, bytes]
+    problems: tuple[ScanProblem, ...] = ()
 
 
 def build(domain: Domain, scan: Scan, definitions: Mapping[str, Entry]) -> Slices:
     """The slice of every instance of `domain`.
 
-    `definitions` holds, per instance, the entry of its own part of domain.yaml; the entry's path is where its content
-    lies below the domain's folder, and it goes to the instance's `config/domain.yaml`.
+    `definitions` holds, per instance, the entry of its own part of domain.yaml; the entry's path is where its
+    content lies below the domain's folder, and it goes to the instance's `config/domain.yaml`. Raises
+    RepositoryError where a server's own config folder has a file that would go to the same place.
     """
-    raise NotImplementedError
+    config = scan.areas.get("config")
+    folder = ConfigFolder(config.entries if config else (), domain)
+    configs = _ConfigParts(folder)
+    shared = {name: Part(name=name, digest=area.digest, data=area.data) for name, area in scan.areas.items()}
+    deployed = _deployments(domain)
+    by_instance: dict[str, Slice] = {}
+    for name, instance in domain.instances.items():
+        owners = (name,) if instance.cluster is None else (instance.cluster, name)
+        wanted = ["applications", *_applications(deployed, owners), "lib", "docroot"]
+        parts = [configs.part(name, definitions[name]), *(shared[part] for part in wanted if part in shared)]
+        by_instance[name] = Slice(instance=name, parts=tuple(parts))
+    found = (ScanProblem(path=path, message=message) for path, message in folder.problems)
+    return Slices(
+        by_instance=by_instance,
+        contents=Contents(
+            [area.data for area in scan.areas.values()],
+            {entry.digest.decode("ascii"): entry.path for entry in definitions.values()},
+        ),
+        state=scan.state,
+        repository={area.digest: area.data for area in scan.areas.values()},
+        problems=(*scan.problems, *found),
+    )
+
+
+def _deployments(domain: Domain) -> dict[str, set[str]]:
+    """The areas of the applications that each cluster and instance is a target of."""
+    deployed: dict[str, set[str]] = {}
+    for name, application in domain.applications.items():
+        for target in application.targets:
+            deployed.setdefault(target, set()).add(printable(areas.application(name)))
+    return deployed
+
+
+def _applications(deployed: Mapping[str, set[str]], owners: Iterable[str]) -> list[str]:
+    return sorted({area for owner in owners for area in deployed.get(owner, ())})
+
+
+class _ConfigParts:
+    """The `config` parts, merged and hashed once for all instances that have the same layers.
+
+    They differ in one line, the definition; what stands before it is hashed once, and the rest per instance.
+    """
+
+    def __init__(self, folder: ConfigFolder) -> None:
+        self._folder = folder
+        self._halves: dict[Layers, tuple[bytes, bytes, hashlib._Hash]] = {}
+
+    def part(self, instance: str, definition: Entry) -> Part:
+        layers = self._folder.layers_of(instance)
+        if layers not in self._halves:
+            self._halves[layers] = self._split(layers, definition)
+        before, after, hashed = self._halves[layers]
+        line = encode([definition._replace(path=areas.DEFINITION)])
+        digest = hashed.copy()
+        digest.update(line)
+        digest.update(after)
+        return Part(name="config", digest=digest.hexdigest(), data=b"".join((before, line, after)))
+
+    def _split(self, layers: Layers, definition: Entry) -> tuple[bytes, bytes, hashlib._Hash]:
+        merged = self._folder.merged(layers)
+        # A folder that is not in the repository needs a modtime that stays: the definition's.
+        merged.setdefault(areas.CONFIG, Entry(areas.CONFIG, "d", 0o755, 0, definition.mtime, b"-"))
+        entries = sorted(merged.values(), key=place_of)
+        place = order(areas.DEFINITION)
+        cut = sum(1 for entry in entries if order(entry.path) < place)
+        before, after = encode(entries[:cut]), encode(entries[cut:])
+        return before, after, hashlib.sha256(before)

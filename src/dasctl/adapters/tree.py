@@ -1,0 +1,280 @@
+"""The repository as a folder on this machine.
+
+What lives here: the order of a scan, reading files, the instances' own parts of domain.yaml. What must not: the walk
+(`tree_walk.py`), hashing (`tree_hash.py`), the index (`tree_index.py`), what is whose (`core/slices.py`).
+"""
+
+# Names are bytes here, and Path is text.
+# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH115, PTH119, PTH123, PTH208
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from dasctl.adapters import tree_index
+from dasctl.adapters.beside import write_beside
+from dasctl.adapters.tree_hash import FLAGS, Moved, hash_files
+from dasctl.adapters.tree_index import Index, IndexedFolder, Patterns, Record
+from dasctl.adapters.tree_walk import Walk, Walked, holds, record_of
+from dasctl.core import areas
+from dasctl.core.domain import Criterion, Domain
+from dasctl.core.slices import Area, Scan, ScanProblem
+from dasctl.errors import RepositoryError
+from dasctl.remote import paths
+from dasctl.remote.manifest import Entry
+from dasctl.remote.paths import printable
+
+LOOKS = 5  # at an area in which things come and go while it is walked
+NAMED = 10  # unreadable files in one message
+DEFINITION_MODE = 0o644
+
+
+class FolderRepository:
+    """The domain's folder `root`. Holds nothing open; the index in `.dasctl/index` is a cache."""
+
+    def __init__(self, root: Path | str) -> None:
+        self._root = os.path.abspath(os.fsencode(root))
+        self._own = self._root + b"/" + areas.OWN_FOLDER
+
+    def scan(self, domain: Domain, *, criterion: Criterion) -> Scan:
+        """See `ports.Repository`."""
+        return _Look(self._root, domain, criterion).scan()
+
+    def read(self, path: bytes, *, piece: int) -> Iterator[bytes]:
+        """See `ports.Repository`. Walked by directory handles: no link is followed, wherever it leads."""
+        try:
+            handle = self._open(paths.check(path))
+            try:
+                while data := os.read(handle, piece):
+                    yield data
+            finally:
+                os.close(handle)
+        except (OSError, paths.PathError) as error:
+            raise RepositoryError(f"{printable(path)} cannot be read: {_reason(error)}") from error
+
+    def publish(self, definitions: Mapping[str, bytes]) -> dict[str, Entry]:
+        """See `ports.Repository`."""
+        folder = self._root + b"/" + areas.DEFINITIONS
+        try:
+            os.makedirs(self._own, mode=0o700, exist_ok=True)
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            published = {name: self._publish(name, data) for name, data in definitions.items()}
+            kept = {os.path.basename(entry.path) for entry in published.values()}
+            for name in os.listdir(folder):
+                if name not in kept and not name.startswith(b"."):  # another command may be writing beside
+                    os.unlink(folder + b"/" + name)
+        except OSError as error:
+            raise RepositoryError(
+                f"the instances' parts of domain.yaml cannot be written to {printable(folder)}: {_reason(error)}",
+                hint="make the folder .dasctl of the domain writable, and check the space on its disk",
+            ) from error
+        return published
+
+    def _publish(self, instance: str, data: bytes) -> Entry:
+        """Leave the file alone where its content is the same: its modtime travels with it."""
+        path = areas.DEFINITIONS + b"/" + paths.from_printable(paths.check_name(instance)) + b".json"
+        file = self._root + b"/" + path
+        if _content(file) != data:
+            write_beside(file, data, mode=DEFINITION_MODE)
+        seen = os.lstat(file)
+        digest = sha256(data).hexdigest().encode("ascii")
+        return Entry(path, "f", DEFINITION_MODE, len(data), seen.st_mtime_ns, digest)
+
+    def _open(self, path: bytes) -> int:
+        """A handle of the file at `path`; the caller closes it."""
+        *folders, name = path.split(b"/")
+        here = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for folder in folders:
+                there = os.open(folder, FLAGS | os.O_DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = there
+            handle = os.open(name, FLAGS, dir_fd=here)
+        finally:
+            os.close(here)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise OSError(0, "it is not a file")
+        return handle
+
+
+class _Look:
+    """One scan: its index, its clock, and what it finds."""
+
+    def __init__(self, root: bytes, domain: Domain, criterion: Criterion) -> None:
+        self._root = root
+        self._own = root + b"/" + areas.OWN_FOLDER
+        self._domain = domain
+        self._believe = criterion == "modtime"
+        patterns = list(domain.domain.exclude)
+        self._ignore = _ignore(patterns)
+        self._before = tree_index.load(self._own + b"/index")
+        known = tree_index.repatterned(self._before, patterns, self._ignore)
+        self._changed = known is not self._before
+        self._known = known
+        self._after = Index(patterns=patterns)
+        self._moment_ns: int | None = None
+        self._hashed: dict[bytes, Record] = {}  # in this scan, for walks that have to be done again
+        self._problems: list[ScanProblem] = []
+        self._unreadable: list[tuple[bytes, OSError]] = []
+
+    def scan(self) -> Scan:
+        found: dict[str, Area] = {}
+        self._applications(found)
+        for path in areas.trees_of(self._domain):
+            self._tree(path, found)
+        if self._unreadable:
+            raise _unreadable(self._unreadable)
+        digest = self._domain_yaml()
+        if self._changed or len(self._after.folders) != len(self._before.folders):
+            tree_index.save(self._own + b"/index", self._after)
+        return Scan(areas=found, problems=tuple(self._problems), domain_yaml=digest)
+
+    def _domain_yaml(self) -> str:
+        try:
+            with open(self._root + b"/" + areas.DEFINITION, "rb") as file:
+                return sha256(file.read()).hexdigest()
+        except OSError as error:
+            message = f"{printable(areas.DEFINITION)} cannot be read: {_reason(error)}"
+            raise RepositoryError(message) from error
+
+    def _applications(self, found: dict[str, Area]) -> None:
+        """The folder `applications` alone; what lies in it and is no folder is nobody's."""
+        seen = self._folder(areas.APPLICATIONS)
+        if seen is None:
+            return
+        line = b"d %o 0 %d - %s\0" % (stat.S_IMODE(seen.st_mode), seen.st_mtime_ns, areas.APPLICATIONS)
+        found["applications"] = Area.of("applications", line)
+        named = {areas.application(name) for name in self._domain.applications}
+        try:
+            with os.scandir(self._root + b"/" + areas.APPLICATIONS) as entries:
+                files = sorted(entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))
+        except OSError as error:
+            self._unreadable.append((areas.APPLICATIONS, error))
+            return
+        for name in files:
+            path = areas.APPLICATIONS + b"/" + name
+            if path not in named and not (self._ignore and self._ignore.matches(path, False)):
+                self._problems.append(ScanProblem(path=path, message=areas.STRAY_APPLICATION))
+
+    def _tree(self, path: bytes, found: dict[str, Area]) -> None:
+        seen = self._folder(path)
+        if seen is None:
+            if path.startswith(areas.APPLICATIONS + b"/"):
+                self._problems.append(ScanProblem(path=path, message=areas.NO_APPLICATION))
+            return
+        if path not in self._known.folders and self._ignore and self._ignore.matches(path, True):
+            return
+        lines = self._lines(path, seen)
+        name = printable(path)
+        found[name] = Area.of(name, b"".join(lines))
+
+    def _folder(self, path: bytes) -> os.stat_result | None:
+        """The stat of an area's folder, None where it is absent. Raises RepositoryError where it is none."""
+        try:
+            seen = os.lstat(self._root + b"/" + path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unreadable([(path, error)]) from error
+        if stat.S_ISLNK(seen.st_mode):
+            raise RepositoryError(
+                f"{printable(path)} is a symbolic link; an area of the repository must be a folder",
+                hint=f"put a folder there, or mount what it points to: mount --bind TARGET {printable(path)}",
+            )
+        if not stat.S_ISDIR(seen.st_mode):
+            raise RepositoryError(
+                f"{printable(path)} is not a folder", hint="move it away, or put a folder there"
+            )
+        return seen
+
+    def _lines(self, path: bytes, seen: os.stat_result) -> list[bytes]:
+        """The area's lines; walked again when things go away meanwhile. What was hashed before is not hashed again."""
+        known: dict[bytes, IndexedFolder] = self._known.folders
+        believe = self._believe
+        for _ in range(LOOKS):
+            try:
+                walked = Walk(self._root, known, self._ignore, believe=believe).over(path, seen)
+                self._hash(walked)
+            except Moved:
+                again = self._folder(path)
+                if again is None:
+                    break
+                seen = again
+            else:
+                self._take(walked)
+                return walked.lines
+        raise RepositoryError(
+            f"{printable(path)} keeps changing while it is read",
+            hint="wait until whoever writes there is done",
+        )
+
+    def _hash(self, walked: Walked) -> None:
+        """Fill the gaps in the lines, and record what may be believed at the next scan."""
+        if not walked.wanted:
+            return
+        if self._moment_ns is None:
+            self._moment_ns = tree_index.file_system_time(self._own)
+        places = {wanted.path: wanted.place for wanted in walked.wanted}
+        for wanted in walked.wanted:
+            record = self._hashed.get(wanted.path)
+            if record is not None and holds(record, wanted.seen):
+                self._fill(walked, places.pop(wanted.path), wanted.path, record)
+        files = [(wanted.path, wanted.seen.st_size) for wanted in walked.wanted if wanted.path in places]
+        for path, hashed in hash_files(self._root, files):
+            if isinstance(hashed, OSError):
+                walked.unreadable.append((path, hashed))
+            else:
+                self._fill(walked, places[path], path, record_of(path, hashed.digest, hashed.stat))
+
+    def _fill(self, walked: Walked, place: int, path: bytes, record: Record) -> None:
+        walked.lines[place] = record[-1]
+        if not tree_index.is_racy(record, self._moment_ns or 0):
+            folder, _, name = path.rpartition(b"/")
+            walked.folders[folder].files[name] = record
+            walked.changed = True
+            self._hashed[path] = record
+
+    def _take(self, walked: Walked) -> None:
+        self._changed |= walked.changed
+        self._after.folders.update(walked.folders)
+        self._problems += walked.problems
+        self._unreadable += walked.unreadable
+
+
+def _ignore(patterns: list[str]) -> Patterns | None:
+    if not patterns:
+        return None
+    from dasctl.core.patterns import Ignore  # only where there are patterns: the import costs
+
+    return Ignore(patterns)
+
+
+def _content(file: bytes) -> bytes | None:
+    try:
+        handle = os.open(file, FLAGS)
+    except FileNotFoundError:
+        return None
+    with open(handle, "rb") as content:
+        return content.read() if stat.S_ISREG(os.fstat(handle).st_mode) else None
+
+
+def _unreadable(found: list[tuple[bytes, OSError]]) -> RepositoryError:
+    lines = [f"  {printable(path)}: {_reason(error)}" for path, error in found[:NAMED]]
+    if len(found) > NAMED:
+        lines.append(f"  and {len(found) - NAMED} more")
+    return RepositoryError(
+        "\n".join([f"{len(found)} of the repository's files or folders cannot be read", *lines]),
+        hint="make them readable, or exclude them under domain: exclude: in config/domain.yaml; "
+        "left out silently they would be deleted on the nodes",
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or "it went away"

@@ -1,0 +1,62 @@
+"""Areas: the trees of the repository, and what in them is not synchronised.
+
+What lives here: names of areas, the judgement over links and special files. What must not: reading files.
+"""
+
+from __future__ import annotations
+
+import stat
+
+from dasctl.core.domain import Domain
+from dasctl.remote import paths
+
+CONFIG = b"config"
+APPLICATIONS = b"applications"
+LIB = b"lib"
+DOCROOT = b"docroot"
+DEFINITION = b"config/domain.yaml"
+OWN_FOLDER = b".dasctl"
+DEFINITIONS = b".dasctl/definitions"
+
+# What GlassFish unpacks archives into; it is nobody's application.
+INTERNAL = b"__internal"
+
+STRAY_APPLICATION = "not a folder, so it is no application; it is not synchronised"
+NO_APPLICATION = "the application has no folder"
+
+_SPECIAL = {
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+
+
+def application(name: str) -> bytes:
+    """The area of the application called `name`."""
+    return APPLICATIONS + b"/" + paths.from_printable(name)
+
+
+def trees_of(domain: Domain) -> tuple[bytes, ...]:
+    """The areas of a domain that are scanned with all that is in them, in order."""
+    return (CONFIG, *(application(name) for name in sorted(domain.applications)), LIB, DOCROOT)
+
+
+def special_fault(mode: int) -> str:
+    """Why something that is no file, folder or link is left out."""
+    return f"{_SPECIAL.get(stat.S_IFMT(mode), 'a special file')} is not synchronised"
+
+
+def link_fault(path: bytes, target: bytes) -> str:
+    """Why the link at `path` is refused, or "".
+
+    Words alone decide, so `..` behind a name is refused too: the name may be a link itself, and then its `..` is
+    elsewhere.
+    """
+    names = [name for name in target.split(b"/") if name not in (b"", b".")]
+    climbs = names.count(b"..")
+    if not paths.link_stays_inside(path, target):
+        return f"a link that leads out of the domain is refused: it points to {paths.printable(target)!r}"
+    if any(name != b".." for name in names[:climbs]):
+        return f"a link with '..' behind a name is refused: it points to {paths.printable(target)!r}"
+    return ""
