@@ -44,13 +44,19 @@ make_venv() {
         "$python" -m venv .venv
     else # Debian without python3-venv, where pip is there all the same
         "$python" -m venv --without-pip .venv
-        "$python" -m pip --python .venv/bin/python install --quiet pip
+        "$python" -m pip --python .venv/bin/python install --quiet pip 2>/dev/null
     fi
 }
 
 install() {
     echo "Installing dasctl and what it needs into .venv"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@" </dev/null
+    # Its words count only when it fails: configurations with mirrors make it warn a lot.
+    .venv/bin/python -m pip install --disable-pip-version-check --no-input "$@" \
+        >.venv/install.log 2>&1 </dev/null || {
+        tail -n 30 .venv/install.log >&2
+        echo "dasctl could not be installed: pip's last words are above, all of them in .venv/install.log" >&2
+        exit 1
+    }
 }
 
 # An interpreter that was removed or upgraded away leaves a .venv behind that cannot run.
