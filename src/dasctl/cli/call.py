@@ -1,0 +1,72 @@
+"""What a command line asks for, as a value: the operation's name and its arguments; and who carries it out.
+
+What lives here: the value, the protocol of a runner, and the real runner. Operations and wiring are imported when a
+command runs and not before: help, completion and wrong usage stay fast, and know nothing of SSH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from dasctl.core.outcome import Outcome
+    from dasctl.operations.ports import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The global options of one command line. Times in seconds."""
+
+    domain: Path | None = None
+    json: bool = False
+    terse: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    parallel: int = 64
+    wait_s: float = 0.0
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One operation to carry out: `dasctl.operations.NAME:NAME(**arguments)`, after the context where it takes one."""
+
+    command: str
+    operation: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    needs_domain: bool = True
+
+    def resolve(self) -> Callable[..., Awaitable[Outcome]]:
+        """The operation itself; one verb, one file, one function."""
+        function: Callable[..., Awaitable[Outcome]] = getattr(
+            import_module(f"dasctl.operations.{self.operation}"), self.operation
+        )
+        return function
+
+
+class Runner(Protocol):
+    """Carries out calls. Raises nothing that is a DasctlError: that is in the outcome."""
+
+    def __call__(self, call: Call, settings: Settings, *, on_event: Callable[[Event], None]) -> Outcome: ...
+
+
+def run_wired(call: Call, settings: Settings, *, on_event: Callable[[Event], None]) -> Outcome:
+    """The real runner: builds the context from the world, and runs the operation in it."""
+    from dasctl import wiring
+
+    operation = call.resolve()
+    if not call.needs_domain:
+        return wiring.run_without_domain(call.command, lambda: operation(**call.arguments))
+    options = wiring.Options(
+        domain=settings.domain,
+        parallel=settings.parallel,
+        wait_s=settings.wait_s,
+        timeout_s=settings.timeout_s,
+    )
+    return wiring.run(
+        options, call.command, lambda context: operation(context, **call.arguments), on_event=on_event
+    )

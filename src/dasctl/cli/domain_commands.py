@@ -1,0 +1,77 @@
+"""The commands of the panel "Domain"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from dasctl.cli import complete
+from dasctl.cli.session import session_of
+
+
+def create_domain(
+    ctx: typer.Context,
+    root: Path = typer.Argument(..., metavar="DIR", help="The folder to make; it must be empty or absent."),
+    name: str | None = typer.Option(None, "--name", help="The domain's name. [default: the folder's]"),
+    sample: bool = typer.Option(False, "--sample", help="Fill it with the sample domain: a small shop."),
+) -> int:
+    """Make a domain folder from a commented template.
+
+    The folder gets `config/domain.yaml`, whose comments explain every key, the folders of the repository, and a
+    `.gitignore`. With `--sample` it is a small shop with pages, an application and three instances.
+
+        dasctl create-domain shop --sample
+    """
+    return session_of(ctx).carry_out_without_domain(ctx, "create_domain", root=root, name=name, sample=sample)
+
+
+def verify_domain(ctx: typer.Context) -> int:
+    """Check `domain.yaml` and the repository, and name all faults at once.
+
+    Each fault comes with file, line and path. Files that would not be synchronised are named as warnings. No node is
+    asked.
+
+        dasctl verify-domain
+    """
+    return session_of(ctx).carry_out(ctx, "verify_domain")
+
+
+def history(
+    ctx: typer.Context,
+    limit: int | None = typer.Option(
+        None, "--limit", "-n", metavar="N", min=1, help="Only the last N revisions."
+    ),
+    long: bool = typer.Option(False, "--long", "-l", help="Also epoch, config id and digest."),
+) -> int:
+    """List the revisions of the domain, the newest first.
+
+    A revision is a change of the domain's state: by a command, or by files that were edited and found by a command.
+
+        dasctl history --limit 5
+    """
+    return session_of(ctx).carry_out(ctx, "history", long=long, with_long=True, limit=limit)
+
+
+def take_over(
+    ctx: typer.Context,
+    targets: list[str] | None = typer.Argument(
+        None, metavar="[TARGET]...", autocompletion=complete.targets, help="Whom to ask. [default: domain]"
+    ),
+) -> int:
+    """Go on from where the nodes stand, with a domain folder that lost its history.
+
+    Asks the nodes which revision they have, raises the epoch above all of theirs, and continues from there. From then
+    on the nodes refuse whoever administered them before: be sure that nobody else still does.
+
+        dasctl take-over
+    """
+    return session_of(ctx).carry_out(ctx, "take_over", targets=targets or [])
+
+
+COMMANDS = {
+    "create-domain": create_domain,
+    "verify-domain": verify_domain,
+    "history": history,
+    "take-over": take_over,
+}

@@ -1,0 +1,194 @@
+"""One command from its call to its exit code: run, watch, show.
+
+What lives here: the order of these, what a person is asked meanwhile, and the one door for errors that nobody
+expected. The streams and the runner are arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from dasctl.cli.call import Call, Runner, Settings
+from dasctl.cli.live import LiveView, Log
+from dasctl.cli.options import settings_of
+from dasctl.cli.palette import is_screen, palette_for
+from dasctl.cli.show import screen_for, show
+from dasctl.cli.streams import quietly
+from dasctl.cli.text import plain
+from dasctl.core.outcome import Outcome, failed
+from dasctl.errors import DasctlError, OperationFailed
+
+if TYPE_CHECKING:
+    from dasctl.operations.ports import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What every command function finds in its context."""
+
+    runner: Runner
+    out: TextIO
+    err: TextIO
+
+    def carry_out(
+        self,
+        ctx: typer.Context,
+        operation: str,
+        *,
+        long: bool = False,
+        with_long: bool = False,
+        **arguments: Any,
+    ) -> int:
+        """Run `operation` in the domain under the command's own name; returns the exit code.
+
+        `with_long` says that the operation wants to know `long` too.
+        """
+        if with_long:
+            arguments["long"] = long or settings_of(ctx).terse  # rows for scripts always have all columns
+        call = Call(command=str(ctx.info_name), operation=operation, arguments=arguments)
+        return self._run(ctx, call, long=long)
+
+    def carry_out_without_domain(self, ctx: typer.Context, operation: str, **arguments: Any) -> int:
+        """The same for operations that have no domain, or none yet."""
+        call = Call(command=str(ctx.info_name), operation=operation, arguments=arguments, needs_domain=False)
+        return self._run(ctx, call)
+
+    def carry_out_asking(
+        self, ctx: typer.Context, operation: str, *, ask: Callable[[str], str], **arguments: Any
+    ) -> int:
+        """The same for an operation that may ask for a password with its argument `ask_password`."""
+        watcher = self._watcher(settings_of(ctx))
+
+        def asked(whose: str) -> str:
+            with watcher.paused() if isinstance(watcher, LiveView) else nullcontext():
+                return ask(whose)
+
+        call = Call(
+            command=str(ctx.info_name), operation=operation, arguments={**arguments, "ask_password": asked}
+        )
+        return self._run(ctx, call, watcher=watcher)
+
+    def carry_out_service(self, ctx: typer.Context, operation: str, **arguments: Any) -> int:
+        """The same for a service, which calls its argument `on_ready` with where it listens, and goes on."""
+        settings = settings_of(ctx)
+        ready: list[Mapping[str, Any]] = []
+
+        def on_ready(facts: Mapping[str, Any]) -> None:
+            ready.append(facts)
+            self._announce(str(ctx.info_name), facts, settings)
+
+        call = Call(
+            command=str(ctx.info_name), operation=operation, arguments={**arguments, "on_ready": on_ready},
+            needs_domain=False,
+        )  # fmt: skip
+        outcome = self._outcome(call, settings, _ignore)
+        if not ready or not settings.json:  # one document: the one that said that it is ready
+            self.report(outcome, settings)
+        return int(outcome.exit_code)
+
+    def carry_out_conversation(self, ctx: typer.Context, operation: str, **arguments: Any) -> int:
+        """The same for an operation to which standard output belongs: only failures are told, on standard error."""
+        settings = replace(settings_of(ctx), json=False, terse=False, quiet=True)
+        call = Call(command=str(ctx.info_name), operation=operation, arguments=arguments)
+        outcome = self._outcome(call, settings, _ignore)
+        if outcome.exit_code:
+            self.report(replace(outcome, results=(), notes=(), data={}), settings)
+        return int(outcome.exit_code)
+
+    def _outcome(self, call: Call, settings: Settings, on_event: Callable[[Event], None]) -> Outcome:
+        try:
+            return self.runner(call, settings, on_event=on_event)
+        except KeyboardInterrupt:
+            return interrupted(call.command)
+        except DasctlError as error:
+            return failed(call.command, error)
+
+    def _run(
+        self, ctx: typer.Context, call: Call, *, long: bool = False, watcher: LiveView | Log | None = None
+    ) -> int:
+        settings = settings_of(ctx)
+        watcher = watcher or self._watcher(settings)
+        try:
+            outcome = self._outcome(call, settings, watcher.on_event if watcher else _ignore)
+        finally:
+            if isinstance(watcher, LiveView):
+                watcher.stop()
+        self.report(outcome, settings, long=long)
+        return int(outcome.exit_code)
+
+    def report(self, outcome: Outcome, settings: Settings, *, long: bool = False) -> None:
+        """Show an outcome."""
+        screen = screen_for(self.out, self.err, settings, now=time.time())
+        quietly(lambda: show(outcome, screen, long=long))
+
+    def _announce(self, command: str, facts: Mapping[str, Any], settings: Settings) -> None:
+        """Say at once that a service is ready, and where."""
+        if settings.json:
+            words = json.dumps({"command": command, "status": "ready", **facts}, default=str)
+        elif settings.terse:
+            words = "\t".join(plain(str(value)) for value in facts.values())
+        else:
+            words = "ready: " + ", ".join(
+                f"{key.replace('_', ' ')} {plain(str(value))}" for key, value in facts.items()
+            )
+        self.out.write(words + "\n")
+        self.out.flush()
+
+    def _watcher(self, settings: Settings) -> LiveView | Log | None:
+        if settings.json or settings.terse or settings.quiet:
+            return None
+        if settings.verbose:
+            return Log(self.err)
+        palette = palette_for(self.err)
+        return LiveView(self.err, colours=palette.colours) if _can_repaint(self.err) else None
+
+
+def _can_repaint(stream: TextIO) -> bool:
+    return is_screen(stream) and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def _ignore(event: Event) -> None:
+    """Nobody watches."""
+
+
+def interrupted(command: str) -> Outcome:
+    """The outcome of a command that was interrupted before it could say what it had done."""
+    return failed(
+        command,
+        OperationFailed(
+            "interrupted", hint="what was begun on a node is finished or undone there by the next command"
+        ),
+    )
+
+
+def session_of(ctx: typer.Context) -> Session:
+    """The session that this command line runs in."""
+    session = ctx.obj
+    assert isinstance(session, Session)
+    return session
+
+
+def ask_on_terminal(whose: str) -> str:
+    """Ask for a password, unseen. Raises OperationFailed where nobody can be asked."""
+    import getpass
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "error"
+            )  # getpass warns when it could not hide what is typed: then we do not ask
+            return getpass.getpass(f"password of {whose}: ", stream=None)
+    except (EOFError, Warning, OSError) as error:
+        raise OperationFailed(
+            f"the password of {whose} is needed, and there is no terminal to ask for it",
+            hint="run the command on a terminal, or install the key with the node's own tools",
+        ) from error

@@ -1,0 +1,240 @@
+"""Which columns each command shows, and how a value becomes a cell.
+
+What lives here: tables of columns, in their order; the same table gives the rows of `--terse`. Pure: `now` is an
+argument. What must not: streams, colours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dasctl.cli import text
+from dasctl.core.outcome import Result
+
+ABSENT = "-"
+
+
+def as_text(value: Any, now: float) -> str:
+    """Anything: lists with commas, yes and no, and a dash for nothing."""
+    match value:
+        case None | "":
+            return ABSENT
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ",".join(text.plain(str(item)) for item in value) or ABSENT
+        case _:
+            return text.plain(str(value))
+
+
+def as_size(value: Any, now: float) -> str:
+    return text.size(value) if isinstance(value, (int, float)) else as_text(value, now)
+
+
+def as_age(value: Any, now: float) -> str:
+    """How long ago a moment was."""
+    moment = _seconds(value)
+    return as_text(value, now) if moment is None else text.duration(max(0.0, round(now - moment)))
+
+
+def as_moment(value: Any, now: float) -> str:
+    """A moment as local date and time."""
+    moment = _seconds(value)
+    return (
+        as_text(value, now) if moment is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+    )
+
+
+def _seconds(moment: Any) -> float | None:
+    """A moment in seconds since the epoch, from such or from ISO 8601 with its zone."""
+    if isinstance(moment, (int, float)):
+        return float(moment)
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
+def as_duration(value: Any, now: float) -> str:
+    return text.duration(value) if isinstance(value, (int, float)) else as_text(value, now)
+
+
+def as_milliseconds(value: Any, now: float) -> str:
+    return f"{value:.1f} ms" if isinstance(value, (int, float)) else as_text(value, now)
+
+
+def as_names(value: Any, now: float) -> str:
+    """Names, folded: `web[1-3]`."""
+    return text.folded(value) or ABSENT if isinstance(value, list) else as_text(value, now)
+
+
+def as_flag(value: Any, now: float) -> str:
+    """`requires restart`, or nothing: what is as it should be needs no ink."""
+    return "requires restart" if value is True else ""
+
+
+def as_digest(value: Any, now: float) -> str:
+    return as_text(value, now)[:12]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column. `key` is the key in JSON; a column with `long` is shown with `--long` only (and in `--terse`)."""
+
+    key: str
+    title: str | None = None
+    form: Callable[[Any, float], str] = as_text
+    long: bool = False
+
+    @property
+    def heading(self) -> str:
+        return self.key.replace("_", " ") if self.title is None else self.title
+
+
+def _column(
+    key: str, form: Callable[[Any, float], str] = as_text, title: str | None = None, long: bool = False
+) -> Column:
+    return Column(key=key, form=form, title=title, long=long)
+
+
+INSTANCE = (_column("instance"), _column("node"))
+
+# Commands that show what is there: a table with a heading.
+LISTS: dict[str, tuple[Column, ...]] = {
+    "list-nodes": (
+        _column("node"),
+        _column("host"),
+        _column("instances", as_names),
+        _column("port", long=True),
+        _column("user", long=True),
+        _column("key", long=True),
+        _column("dir", long=True),
+        _column("jump", long=True),
+    ),
+    "ping-node-ssh": (
+        _column("node"),
+        _column("host"),
+        _column("status"),
+        _column("python"),
+        _column("dir", title="directory"),
+        _column("free_bytes", as_size, title="free"),
+        _column("clock_difference_s", as_duration, title="clock off by"),
+        _column("latency_ms", as_milliseconds, title="latency"),
+    ),
+    "list-clusters": (
+        _column("cluster"),
+        _column("state"),
+        _column("running"),
+        _column("instances", as_names),
+        _column("config"),
+    ),
+    "list-instances": (
+        _column("instance"),
+        _column("cluster"),
+        _column("node"),
+        _column("host"),
+        _column("state"),
+        _column("pid"),
+        _column("since", as_age, title="up"),
+        _column("revision"),
+        _column("requires_restart", as_flag, title=""),
+    ),
+    "history": (
+        _column("revision"),
+        _column("when", as_moment),
+        _column("who"),
+        _column("host"),
+        _column("command"),
+        _column("summary"),
+        _column("epoch", long=True),
+        _column("config_id", long=True),
+        _column("digest", as_digest, long=True),
+    ),
+}
+
+_SYNCHRONISATION = (
+    *INSTANCE,
+    _column("status"),
+    _column("revision"),
+    _column("files_changed"),
+    _column("files_deleted"),
+    _column("bytes_sent"),
+    _column("round_trips"),
+    _column("seconds"),
+)
+_STARTED = (*INSTANCE, _column("status"), _column("pid"), _column("seconds"))
+
+# Commands that do something: a line per instance or node, and a summary. These are the columns of --terse.
+ACTIONS: dict[str, tuple[Column, ...]] = {
+    **dict.fromkeys(("sync-instance", "sync-cluster", "sync-domain", "sync-local-instance"), _SYNCHRONISATION),
+    **dict.fromkeys(
+        (
+            "start-instance", "start-cluster", "stop-instance", "stop-cluster", "restart-instance", "restart-cluster",
+            "start-local-instance", "stop-local-instance",
+        ),
+        _STARTED,
+    ),
+    "setup-ssh": (_column("node"), _column("status")),
+    "take-over": (*INSTANCE, _column("status"), _column("revision")),
+}  # fmt: skip
+
+PLAIN = (*INSTANCE, _column("status"))
+DRY_RUN = ("instance", "why", "path")
+
+
+def terse_columns(command: str) -> tuple[Column, ...]:
+    """The columns of `--terse`, always all of them; a message follows as the last one."""
+    return LISTS.get(command) or ACTIONS.get(command) or PLAIN
+
+
+def shown_columns(command: str, results: tuple[Result, ...], *, long: bool) -> tuple[Column, ...]:
+    """The columns of a list that have anything to say."""
+    given = {
+        key for result in results for key, value in _values(result) if value not in (None, "", [], False)
+    }
+    return tuple(
+        column
+        for i, column in enumerate(LISTS[command])
+        if i == 0 or (column.key in given and (long or not column.long))
+    )
+
+
+def value_of(result: Result, key: str) -> Any:
+    return dict(_values(result)).get(key)
+
+
+def _values(result: Result) -> list[tuple[str, Any]]:
+    return [
+        ("instance", result.instance),
+        ("node", result.node),
+        ("status", result.status),
+        *result.fields.items(),
+    ]
+
+
+def name_of(result: Result) -> str:
+    """Who a row is about: the instance, or the node, or the cluster."""
+    return result.instance or result.node or str(result.fields.get("cluster") or "")
+
+
+def what_of(result: Result) -> str:
+    """What was done, in a few words: `2 files, 1 deleted, 1.2 KiB`; `pid 4711`; `already running`."""
+    fields = result.fields
+    words = []
+    if fields.get("files_changed"):
+        words.append(text.count(fields["files_changed"], "file"))
+    if fields.get("files_deleted"):
+        words.append(f"{fields['files_deleted']:,} deleted")
+    if fields.get("files_changed") and isinstance(fields.get("bytes_sent"), int):
+        words.append(text.size(fields["bytes_sent"]))
+    if fields.get("pid"):
+        words.append(f"pid {fields['pid']}")
+    if fields.get("how"):
+        words.append(text.plain(str(fields["how"])))
+    if result.note:
+        words.append(text.plain(result.note))
+    return ", ".join(words)
