@@ -12,6 +12,7 @@ from msgspec import Struct, field
 Criterion = Literal["modtime", "hash"]
 Deviations = Literal["overwrite", "keep", "fail"]
 Scalar = str | int | float | bool
+Duration = str | int | float  # `30s`, `2m`, `500ms`; a bare number is in seconds (core/durations.py)
 
 FORMAT = 1
 
@@ -50,7 +51,7 @@ class Ready(_Base, frozen=True, kw_only=True):
     tcp: str | int | None = None
     command: str | None = None
     log: str | None = None
-    timeout: str = "30s"
+    timeout: Duration = "30s"
 
 
 class Stop(_Base, frozen=True, kw_only=True):
@@ -58,7 +59,7 @@ class Stop(_Base, frozen=True, kw_only=True):
 
     signal: str | None = None
     command: str | None = None
-    grace: str = "10s"
+    grace: Duration = "10s"
 
 
 class Reload(_Base, frozen=True, kw_only=True):

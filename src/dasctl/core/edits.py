@@ -1,6 +1,7 @@
 """Edits of `domain.yaml`, as values: what changes, at which path.
 
-What lives here: the two kinds of edit, and what they make of plain data. What must not: text, comments, files (`adapters/store.py`).
+What lives here: the two kinds of edit, and what they make of plain data. What must not: text, comments,
+files (`adapters/yaml_edit.py`).
 """
 
 from __future__ import annotations

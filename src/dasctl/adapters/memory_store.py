@@ -1,0 +1,67 @@
+"""A store without a disk, for tests and trials: the same text, reading and editing, and a lock in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dasctl.adapters.domain_lock import POLL_S, Holder
+from dasctl.adapters.yaml_text import FILE, checked, domain_of, parsed
+from dasctl.core.domain import Domain
+from dasctl.core.edits import Edit
+from dasctl.errors import DomainNotFound
+
+
+class MemoryStore:
+    """Fits ports.Store. `text` is `domain.yaml` (None: there is none); stores of one text are one object."""
+
+    def __init__(
+        self,
+        text: str | None,
+        *,
+        root: Path = Path("/memory"),
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.text = text
+        self._root = root
+        self._sleep = sleep
+        self._now = now
+        self._monotonic = monotonic
+        self._holder: Holder | None = None
+
+    @property
+    def root(self) -> Path:
+        return self._root
+
+    def load(self) -> Domain:
+        return domain_of(self._read())
+
+    def edit(self, edits: Sequence[Edit]) -> Domain:
+        from dasctl.adapters.yaml_edit import edit_text
+
+        text = edit_text(self._read(), edits)
+        domain = checked(parsed(text))
+        self.text = text
+        return domain
+
+    @contextmanager
+    def domain_locked(self, command: str, *, wait_s: float) -> Iterator[None]:
+        deadline = self._monotonic() + wait_s
+        while self._holder is not None:
+            if self._monotonic() >= deadline:
+                raise self._holder.locked(self._root)
+            self._sleep(min(POLL_S, max(0.0, deadline - self._monotonic())))
+        self._holder = Holder.me(command, self._now())
+        try:
+            yield
+        finally:
+            self._holder = None
+
+    def _read(self) -> str:
+        if self.text is None:
+            raise DomainNotFound(f"{self._root} is not a domain: it has no {FILE}")
+        return self.text

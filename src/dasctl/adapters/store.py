@@ -1,0 +1,231 @@
+"""The domain's folder on disk: `config/domain.yaml`, the lock, and how a domain comes to be.
+
+What lives here: files. What must not: the meaning of entries (`core/`), the notation (`yaml_text.py`, `yaml_edit.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import dasctl
+from dasctl.adapters import domain_lock
+from dasctl.adapters.yaml_text import FILE, checked, domain_of, parsed
+from dasctl.core import names
+from dasctl.core.domain import Domain
+from dasctl.core.edits import Edit, Put
+from dasctl.core.templates import without_entries
+from dasctl.errors import DomainNotFound, InvalidDomain, OperationFailed, UsageError
+
+FOLDERS = ("config", "applications", "lib", "docroot")
+VARIABLE = "DASCTL_DOMAIN"
+GITIGNORE = ".dasctl/\n"
+
+
+class YamlStore:
+    """Fits ports.Store."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._root = _absolute(root)
+        self._sleep = sleep
+        self._now = now
+        self._monotonic = monotonic
+
+    @property
+    def root(self) -> Path:
+        return self._root
+
+    @property
+    def path(self) -> Path:
+        """Where `domain.yaml` is."""
+        return self._root / "config" / "domain.yaml"
+
+    def load(self) -> Domain:
+        return domain_of(self._read())
+
+    def edit(self, edits: Sequence[Edit]) -> Domain:
+        from dasctl.adapters.yaml_edit import edit_text  # brings ruamel.yaml
+
+        before = self._read()
+        after = edit_text(before, edits)
+        domain = checked(parsed(after))
+        if after != before:
+            _replace(self.path, after.encode("utf-8"))
+        return domain
+
+    def domain_locked(self, command: str, *, wait_s: float) -> AbstractContextManager[None]:
+        return domain_lock.locked(
+            self._root, command, wait_s=wait_s, sleep=self._sleep, now=self._now, monotonic=self._monotonic
+        )
+
+    def _read(self) -> str:
+        try:
+            content = self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise not_found(f"{self._root} is not a domain: it has no {FILE}") from error
+        except OSError as error:
+            raise OperationFailed(f"{self.path} cannot be read: {error.strerror}") from error
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise InvalidDomain(
+                f"{FILE} is not YAML",
+                faults=(f"{FILE}:{line}: not UTF-8: the byte 0x{content[error.start]:02x}",),
+                hint="save the file as UTF-8",
+            ) from error
+
+
+def _absolute(path: Path) -> Path:
+    """Absolute and without `..`, links not followed: the operator's own words for a folder."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def not_found(message: str) -> DomainNotFound:
+    return DomainNotFound(
+        message,
+        hint=f"go into a domain's folder, name it with --domain DIR or {VARIABLE}, or make one: dasctl create-domain DIR",
+    )
+
+
+def find_domain(start: Path, explicit: str | Path | None, env: Mapping[str, str]) -> Path:
+    """The domain's folder: `explicit` (--domain), else DASCTL_DOMAIN, else the nearest one upwards from `start`."""
+    for given, origin in ((explicit, "--domain"), (env.get(VARIABLE), VARIABLE)):
+        if given:
+            root = _absolute(start / Path(given).expanduser())
+            if not (root / FILE).is_file():
+                raise not_found(f"{root} ({origin}) is not a domain: it has no {FILE}")
+            return root
+    start = _absolute(start)
+    for folder in (start, *start.parents):
+        if (folder / FILE).is_file():
+            return folder
+    raise not_found(f"no domain in {start} or above it: no folder there holds {FILE}")
+
+
+def create_domain(root: Path, name: str | None, *, sample: bool, id: str) -> YamlStore:
+    """Make a domain at `root`: from the commented template, or a copy of the sample. Other files there are left alone.
+
+    `name` None is the folder's name. UsageError where the name is not allowed, or there is a domain already.
+    """
+    root = _absolute(root)
+    name = name if name is not None else root.name
+    if (why := names.fault_of(name)) is not None:
+        raise UsageError(f"{why} (it would be the domain's name)", hint="choose another one with --name NAME")
+    if (root / FILE).exists() or (root / FILE).is_symlink():
+        raise UsageError(f"{root} is a domain already", hint=f"look at {root / FILE}")
+    try:
+        _fill(root, sample=sample)
+        text = sample_text()
+        _replace(root / FILE, _named(text if sample else without_entries(text), name, id).encode())
+    except OSError as error:
+        raise OperationFailed(
+            f"the domain {root} cannot be made: {error.strerror}: {error.filename}"
+        ) from error
+    return YamlStore(root)
+
+
+def sample_folder() -> Path:
+    """The sample domain, as it travels in the package."""
+    return Path(dasctl.__file__).parent / "sample"
+
+
+def sample_text() -> str:
+    """The sample's `domain.yaml`: the manual of every key."""
+    return (sample_folder() / FILE).read_text("utf-8")
+
+
+def _named(text: str, name: str, id: str) -> str:
+    from dasctl.adapters.yaml_edit import edit_text
+
+    return edit_text(text, [Put(path=("domain", "name"), value=name), Put(path=("domain", "id"), value=id)])
+
+
+def _fill(root: Path, *, sample: bool) -> None:
+    """The folders, `.gitignore`, and the sample's files; nothing that exists is touched."""
+    root.mkdir(parents=True, exist_ok=True)
+    for folder in FOLDERS:
+        (root / folder).mkdir(exist_ok=True)
+    ignore = root / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text(GITIGNORE, "utf-8")
+    elif ".dasctl/" not in ignore.read_text("utf-8", "replace").split():
+        with ignore.open("a", encoding="utf-8") as out:
+            out.write(f"\n{GITIGNORE}")
+    if sample:
+        _copy_sample(root)
+
+
+def _copy_sample(root: Path) -> None:
+    source = sample_folder()
+    for path in sorted(source.rglob("*")):
+        inside = path.relative_to(source)
+        if inside == Path(FILE) or "__pycache__" in inside.parts:
+            continue
+        target = root / inside
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        elif not target.exists():
+            shutil.copyfile(path, target)
+            target.chmod(0o644)  # a package may be installed read-only
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace a file in one step: the old one or the new one, never half. A symbolic link stays one; its target changes."""
+    target = Path(os.path.realpath(path))
+    try:
+        handle, beside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise OperationFailed(f"{target} cannot be replaced: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            _keep_owner(out.fileno(), target)
+            os.fsync(out.fileno())
+        Path(beside).replace(target)
+    except BaseException as error:
+        Path(beside).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OperationFailed(f"{target} cannot be replaced: {error.strerror}") from error
+        raise
+    _sync_folder(target.parent)
+
+
+def _keep_owner(handle: int, target: Path) -> None:
+    """Mode and owner as before; a new file is readable for all, as its creator's umask allows."""
+    try:
+        old = target.stat()
+    except FileNotFoundError:
+        umask = os.umask(0o077)
+        os.umask(umask)
+        os.fchmod(handle, 0o666 & ~umask)
+        return
+    os.fchmod(handle, stat.S_IMODE(old.st_mode))
+    try:
+        os.fchown(handle, old.st_uid, old.st_gid)
+    except OSError:
+        pass  # only root may give files away
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # some file systems cannot
+    finally:
+        os.close(handle)

@@ -1,0 +1,359 @@
+"""Edits of the text of `domain.yaml` that leave every other line as it is, byte for byte.
+
+What lives here: where an entry stands in the text, what is written there. What must not: files, the meaning of entries.
+
+An edit is first reduced to the smallest ones (a changed property of an instance, not the instance), then each is
+spliced into the text at the marks that the parser gives. ruamel.yaml writes the new values; it is imported only here.
+The result is read again and compared with what was wanted (`edits.edited`), so a splice that would hit something else
+(an anchor, a notation that is not foreseen) is found, not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import Any
+
+import yaml
+
+from dasctl.adapters.yaml_text import FILE, parsed, scalar
+from dasctl.core.edits import Drop, Edit, Put, edited
+from dasctl.core.faults import Path
+from dasctl.errors import DasctlError, InvalidDomain, OperationFailed
+
+WIDTH = 110  # columns; an entry that is longer as a flow mapping is written as a block
+INDENT = 2
+
+
+def edit_text(text: str, edits: Sequence[Edit], *, file: str = FILE) -> str:
+    """`text` after `edits`. InvalidDomain where it is not YAML, OperationFailed where it cannot be edited in place."""
+    before = parsed(text, file=file).data
+    try:
+        wanted = edited(before, edits)
+    except (KeyError, TypeError) as error:
+        raise OperationFailed(f"{file} has no entry to change: {error}") from error
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    result = text.removeprefix("\ufeff")
+    for edit in _smallest(before, wanted, ()):
+        result = _spliced(result, edit, file=file)
+    try:
+        unequal = not _same(parsed(result, file=file).data, wanted)
+    except InvalidDomain as error:
+        raise _by_hand(file) from error
+    if unequal:
+        raise _by_hand(file)
+    return mark + result
+
+
+def _by_hand(file: str) -> DasctlError:
+    return OperationFailed(
+        f"{file} is written in a way that cannot be changed in place (an anchor that is used elsewhere?): nothing changed",
+        hint="make this change by hand; `dasctl verify-domain` checks it",
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal values of equal types (True is not 1), and no key with nothing behind it counts as an empty mapping."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return type(one) is type(other) and one == other
+
+
+def _smallest(old: Any, new: Any, path: Path) -> Iterator[Edit]:
+    """The smallest edits that make the mapping `new` of `old`: what goes first, so that its place is free."""
+    for key in old:
+        if key not in new:
+            yield Drop(path=(*path, key))
+    for key, value in new.items():
+        if key in old and isinstance(old[key], dict) and isinstance(value, dict) and old[key] and value:
+            yield from _smallest(old[key], value, (*path, key))
+        elif key in old and old[key] is None and isinstance(value, dict):
+            # `instances:` with nothing behind it: entries go below it, one by one.
+            yield from (Put(path=(*path, key, name), value=entry) for name, entry in value.items())
+        elif key in old and old[key] == {} and isinstance(value, dict):
+            yield from (Put(path=(*path, key, name), value=entry) for name, entry in value.items())
+        elif key not in old or not _same(old[key], value):
+            yield Put(path=(*path, key), value=value)
+
+
+# Where things stand.
+
+
+@dataclass(slots=True)
+class _Span:
+    """A value in the text: `start` and `end` are offsets, `end` behind its last character (not behind comments)."""
+
+    kind: str  # "scalar", "map", "seq", "alias"
+    start: int
+    end: int
+    flow: bool = False
+    text: str = ""
+    plain: bool = False
+    children: list[_Span] = field(default_factory=list)
+
+    @property
+    def entries(self) -> list[tuple[_Span, _Span]]:
+        return list(zip(self.children[::2], self.children[1::2], strict=True))
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no entry: `{}`, `null`, nothing at all."""
+        if self.kind == "map":
+            return not self.children
+        return self.kind == "scalar" and self.plain and scalar(self.text) is None
+
+    def find(self, name: str) -> int | None:
+        """The position of the entry called `name`."""
+        found = [
+            number
+            for number, (key, _) in enumerate(self.entries)
+            if key.kind == "scalar" and key.text == name
+        ]
+        return found[-1] if found else None
+
+
+def _spans(text: str) -> _Span:
+    """The root mapping of `text`."""
+    stack = [_Span("seq", 0, 0)]
+    for event in yaml.parse(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader)):
+        start, end = _offsets(event)
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            kind = "map" if isinstance(event, yaml.MappingStartEvent) else "seq"
+            stack.append(_Span(kind, start, end, flow=bool(event.flow_style)))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            done = stack.pop()
+            # A block ends where the next token begins; its last value ends where its text does.
+            done.end = end if done.flow else max((child.end for child in done.children), default=done.start)
+            stack[-1].children.append(done)
+        elif isinstance(event, yaml.ScalarEvent):
+            end = start + len(text[start:end].rstrip())  # a block scalar ends behind blank lines
+            stack[-1].children.append(_Span("scalar", start, end, text=event.value, plain=not event.style))
+        elif isinstance(event, yaml.AliasEvent):
+            stack[-1].children.append(_Span("alias", start, end))
+    return stack[0].children[0]
+
+
+def _offsets(event: Any) -> tuple[int, int]:
+    return event.start_mark.index, event.end_mark.index
+
+
+# The splices.
+
+
+def _spliced(text: str, edit: Edit, *, file: str) -> str:
+    root = _spans(text)
+    holder, key, place = None, None, root
+    for depth, name in enumerate(edit.path[:-1]):
+        number = place.find(name) if place.kind == "map" else None
+        if number is None:
+            if isinstance(edit, Put) and place.kind == "map":
+                return _add(text, place, holder, key, name, _nested(edit.path[depth + 1 :], edit.value))
+            raise _by_hand(file)
+        holder = place
+        key, place = place.entries[number]
+    name = edit.path[-1]
+    if place.kind != "map" and not place.empty:
+        raise _by_hand(file)
+    number = place.find(name) if place.kind == "map" else None
+    match edit:
+        case Put(value=value):
+            if number is None:
+                return _add(text, place, holder, key, name, value)
+            return _replace(text, place, number, value)
+        case Drop():
+            if number is None:
+                raise _by_hand(file)
+            return _drop(text, place, key, number)
+
+
+def _nested(path: Path, value: Any) -> Any:
+    for name in reversed(path):
+        value = {name: value}
+    return value
+
+
+def _add(text: str, place: _Span, holder: _Span | None, key: _Span | None, name: str, value: Any) -> str:
+    """Add an entry behind the last one of `place`, in the manner of that one."""
+    if place.entries:
+        return _add_flow(text, place, name, value) if place.flow else _add_block(text, place, name, value)
+    if holder is not None and key is not None and not holder.flow and holder.find(key.text) is not None:
+        if _column(text, key.start) == 0:  # a section: its entries go below it
+            rest = text[: place.start].rstrip(" ") + text[place.end :] if place.end > place.start else text
+            indent = " " * INDENT
+            return _insert_line(
+                rest, key.end, _entry(name, value, indent, block=None, newline=_newline(text))
+            )
+        colon = _behind_colon(text, key)
+        if place.kind != "map":
+            tail = text[place.end :] if place.end > place.start else text[colon:]
+            return f"{text[:colon]} {{{_flow(name, value)}}}{tail}"
+    if place.flow:
+        return text[: place.start + 1] + _flow(name, value) + text[place.end - 1 :]
+    return text[: place.start] + f" {{{_flow(name, value)}}}" + text[place.end :]
+
+
+def _add_block(text: str, place: _Span, name: str, value: Any) -> str:
+    last_key, last = place.entries[-1]
+    indent = " " * _column(text, place.entries[0][0].start)
+    block: bool | None = None
+    if last.kind == "map" and last.children and isinstance(value, dict):
+        block = not last.flow
+    end = max(last.end, last_key.end)
+    return _insert_line(text, end, _entry(name, value, indent, block=block, newline=_newline(text)))
+
+
+def _add_flow(text: str, place: _Span, name: str, value: Any) -> str:
+    last_key, last = place.entries[-1]
+    end = max(last.end, last_key.end)
+    line = _line_start(text, last_key.start)
+    if not text[line : last_key.start].strip() and not text[end : _line_end(text, end)].strip():
+        indent = text[line : last_key.start]
+        return f"{text[:end]},{_newline(text)}{indent}{_flow(name, value)}{text[end:]}"
+    return f"{text[:end]}, {_flow(name, value)}{text[end:]}"
+
+
+def _replace(text: str, place: _Span, number: int, value: Any) -> str:
+    """Give an entry another value, on its own line where the old one was a block."""
+    key, old = place.entries[number]
+    new = _value(value)
+    if old.kind == "scalar" and old.end == old.start:
+        colon = _behind_colon(text, key)
+        return f"{text[:colon]} {new}{text[colon:]}"
+    if old.flow or old.kind == "alias" or (old.kind == "scalar" and "\n" not in text[old.start : old.end]):
+        return text[: old.start] + new + text[old.end :]
+    colon = _behind_colon(text, key)
+    if text[colon : _line_end(text, colon)].strip().startswith(("#", "")) and old.kind != "scalar":
+        rest = text[colon : _line_end(text, colon)]
+        return f"{text[:colon]} {new}{rest}{text[old.end :]}"
+    return f"{text[:colon]} {new}{text[old.end :]}"
+
+
+def _drop(text: str, place: _Span, key: _Span | None, number: int) -> str:
+    """Remove an entry: its lines where it has them for itself. A mapping that becomes empty is written `{}`."""
+    entries = place.entries
+    (first, value), only = entries[number], len(entries) == 1
+    end = max(value.end, first.end)
+    start_line, end_line = _line_start(text, first.start), _line_end(text, end)
+    if place.flow:
+        rest = text[end:end_line].strip()
+        own_lines = not text[start_line : first.start].strip() and (
+            rest in ("", ",") or rest.startswith((",#", ", #", "#"))
+        )
+        if not own_lines:
+            if only:
+                return text[: first.start].rstrip(" ") + text[end:].lstrip(" ")
+            if number + 1 < len(entries):
+                return text[: first.start] + text[entries[number + 1][0].start :]
+            before = entries[number - 1]
+            return text[: max(before[1].end, before[0].end)] + text[end:]
+    result = text[:start_line] + text[_next_line(text, end) :]
+    if not place.flow and only and key is not None:
+        colon = _behind_colon(text, key)
+        if colon <= start_line:
+            return f"{text[:colon]} {{}}{result[colon:]}"
+    return result
+
+
+# Lines.
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def _line_start(text: str, position: int) -> int:
+    return text.rfind("\n", 0, position) + 1
+
+
+def _line_end(text: str, position: int) -> int:
+    """The offset of the line's end, before its newline."""
+    end = text.find("\n", position)
+    end = len(text) if end < 0 else end
+    return end - 1 if end > position and text[end - 1] == "\r" else end
+
+
+def _next_line(text: str, position: int) -> int:
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end + 1
+
+
+def _column(text: str, position: int) -> int:
+    return position - _line_start(text, position)
+
+
+def _behind_colon(text: str, key: _Span) -> int:
+    return text.index(":", key.end) + 1
+
+
+def _insert_line(text: str, position: int, lines: str) -> str:
+    """Insert whole lines behind the line of `position`. The file's last line may lack its newline, and then keeps to it."""
+    following = _next_line(text, position)
+    newline = _newline(text)
+    if following == len(text) and not text.endswith("\n"):
+        return text + newline + lines.removesuffix(newline)
+    return text[:following] + lines + text[following:]
+
+
+# Notation.
+
+
+def _entry(name: str, value: Any, indent: str, *, block: bool | None, newline: str) -> str:
+    """The lines of an entry. `block` None: a flow mapping if it fits into one line."""
+    line = indent + _flow(name, value)
+    if not isinstance(value, dict) or not value or block is False or (block is None and len(line) <= WIDTH):
+        return line + newline
+    inner = indent + " " * INDENT
+    lines = [f"{indent}{_value(name)}:", *(inner + _flow(key, item) for key, item in value.items())]
+    return newline.join(lines) + newline
+
+
+def _flow(name: str, value: Any) -> str:
+    """`name: value` in one line."""
+    return _written({name: value})[1:-1]
+
+
+def _value(value: Any) -> str:
+    return _written([value])[1:-1]
+
+
+def _written(value: Any) -> str:
+    """`value` as one line of flow YAML."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    def guarded(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {guarded(key): guarded(inner) for key, inner in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [guarded(inner) for inner in item]
+        if isinstance(item, float) and scalar(repr(item)) != item:
+            raise OperationFailed(f"the number {item!r} cannot be written")
+        if isinstance(item, str) and _needs_quotes(item):
+            return DoubleQuotedScalarString(item)
+        return item
+
+    writer = YAML()
+    writer.default_flow_style = True
+    writer.width = 1_000_000
+    writer.allow_unicode = True
+    out = StringIO()
+    writer.dump(guarded(value), out)
+    return out.getvalue().strip("\n")
+
+
+def _needs_quotes(text: str) -> bool:
+    """Whether a text must be quoted although it need not be in ruamel's eyes: our scalars, and YAML 1.1's, differ."""
+    return (
+        not isinstance(scalar(text), str)
+        or text.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false", "null")
+        or (text[:1].isdigit()
+        and any(char in text for char in ":_"))
+        or text in ("<<", "=")
+        or any(
+            ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or ord(char) in (0x2028, 0x2029, 0xFEFF)
+            for char in text
+        )
+    )
