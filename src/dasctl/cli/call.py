@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from dasctl.core.exchange import Event
     from dasctl.core.outcome import Outcome
-    from dasctl.operations.ports import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

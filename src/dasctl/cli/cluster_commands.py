@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from dasctl.cli import complete
@@ -152,7 +154,7 @@ def delete_server_config(
     return session_of(ctx).carry_out(ctx, "delete_server_config", name=name)
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., int]] = {
     "create-cluster": create_cluster,
     "delete-cluster": delete_cluster,
     "list-clusters": list_clusters,

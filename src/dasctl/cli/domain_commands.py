@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -69,7 +70,7 @@ def take_over(
     return session_of(ctx).carry_out(ctx, "take_over", targets=targets or [])
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., int]] = {
     "create-domain": create_domain,
     "verify-domain": verify_domain,
     "history": history,

@@ -105,7 +105,7 @@ def _panels(command: Any, ctx: Any) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def _definitions(rows: list[tuple[str, str]], columns: int, palette: Palette, left: int) -> Iterator[str]:
     """Words on the left, meanings on the right; below each other where there is no room for two columns."""
-    beside = columns >= 60
+    beside = left * 3 <= columns
     for words, meaning in rows:
         painted = palette.paint(words, "green")
         pad = " " * (4 + left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import typer
@@ -107,7 +108,7 @@ def _restart(ctx: typer.Context, targets: list[str], sync: Sync, kill: bool) -> 
     )
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., int]] = {
     "start-instance": start_instance,
     "stop-instance": stop_instance,
     "restart-instance": restart_instance,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from dasctl.cli import text
 
 if TYPE_CHECKING:
-    from dasctl.operations.ports import Event
+    from dasctl.core.exchange import Event
 
 # A command that is done sooner is not worth a flicker. In the order of what an eye takes for "at once" (0.1 s), doubled.
 PATIENCE_S = 0.25

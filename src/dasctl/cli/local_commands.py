@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -144,7 +145,7 @@ def sync_local_instance(
     )  # fmt: skip
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., int]] = {
     "join-domain": join_domain,
     "leave-domain": leave_domain,
     "start-local-instance": start_local_instance,

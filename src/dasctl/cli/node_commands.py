@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -138,7 +139,7 @@ def ping_node_ssh(ctx: typer.Context, nodes: list[str] | None = _NODES) -> int:
     return session_of(ctx).carry_out(ctx, "ping_node_ssh", nodes=nodes or [])
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., int]] = {
     "create-node-ssh": create_node_ssh,
     "update-node-ssh": update_node_ssh,
     "delete-node-ssh": delete_node_ssh,

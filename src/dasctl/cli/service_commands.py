@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -75,4 +76,8 @@ def member_key(
     return session_of(ctx).carry_out(ctx, "member_key", node=node, public_key=public_key)
 
 
-COMMANDS = {"serve-ssh": serve_ssh, "serve-members": serve_members, "member-key": member_key}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "serve-ssh": serve_ssh,
+    "serve-members": serve_members,
+    "member-key": member_key,
+}

@@ -27,7 +27,7 @@ from dasctl.core.outcome import Outcome, failed
 from dasctl.errors import DasctlError, OperationFailed
 
 if TYPE_CHECKING:
-    from dasctl.operations.ports import Event
+    from dasctl.core.exchange import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

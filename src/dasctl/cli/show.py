@@ -205,9 +205,7 @@ def _show_edit(outcome: Outcome, screen: Screen) -> None:
         if not result.good:
             continue
         where = f" on {text.plain(result.node)}" if result.instance and result.node else ""
-        screen.line(
-            f"{screen.palette.word(result.status)} {text.plain(tables.name_of(result))}{where}{at}".rstrip()
-        )
+        screen.line(f"{screen.palette.word(result.status)} {tables.name_of(result)}{where}{at}".rstrip())
         if result.fields.get("host_key"):
             kind = text.plain(str(result.fields.get("host_key_type") or ""))
             screen.line(f"  host key {text.plain(str(result.fields['host_key']))} {kind}".rstrip())
@@ -297,7 +295,7 @@ def _show_deviations(outcome: Outcome, screen: Screen) -> None:
     for result in outcome.results:
         for deviation in result.fields.get("deviations") or ():
             words = deviation_text(deviation, planned=bool(outcome.data.get("dry_run")))
-            screen.line(f"{text.plain(tables.name_of(result))}: {words}")
+            screen.line(f"{tables.name_of(result)}: {words}")
 
 
 _KINDS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import typer
@@ -122,4 +123,8 @@ def _sync(
     )  # fmt: skip
 
 
-COMMANDS = {"sync-instance": sync_instance, "sync-cluster": sync_cluster, "sync-domain": sync_domain}
+COMMANDS: dict[str, Callable[..., int]] = {
+    "sync-instance": sync_instance,
+    "sync-cluster": sync_cluster,
+    "sync-domain": sync_domain,
+}

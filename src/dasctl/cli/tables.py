@@ -218,7 +218,7 @@ def _values(result: Result) -> list[tuple[str, Any]]:
 
 def name_of(result: Result) -> str:
     """Who a row is about: the instance, or the node, or the cluster."""
-    return result.instance or result.node or str(result.fields.get("cluster") or "")
+    return text.plain(result.instance or result.node or str(result.fields.get("cluster") or ""))
 
 
 def what_of(result: Result) -> str:

@@ -1,0 +1,257 @@
+"""From words to calls: which operation each command line means, and with which arguments."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dasctl.cli.app import PANELS
+
+SYNC = {"dry_run": False, "full": False, "criterion": None, "deviations": None, "only": [], "exclude": []}
+NODE = {
+    "name": "n1", "host": None, "port": None, "user": None, "key": None, "dir": None, "jump": None,
+    "accept_host_key": False, "host_key": None, "force": False,
+}  # fmt: skip
+
+CASES: list[tuple[str, str, dict[str, Any]]] = [
+    ("create-domain shop", "create_domain", {"root": Path("shop"), "name": None, "sample": False}),
+    ("create-domain shop --sample --name s", "create_domain", {"root": Path("shop"), "name": "s", "sample": True}),
+    ("verify-domain", "verify_domain", {}),
+    ("history", "history", {"limit": None, "long": False}),
+    ("history -n 3 --long", "history", {"limit": 3, "long": True}),
+    ("take-over", "take_over", {"targets": []}),
+    ("take-over web", "take_over", {"targets": ["web"]}),
+    ("create-node-ssh n1 --nodehost h", "create_node_ssh", {**NODE, "host": "h"}),
+    (
+        "create-node-ssh --nodehost h --sshport 2222 --sshuser u --sshkeyfile k --nodedir d --jump j "
+        "--accept-host-key --host-key SHA256:x --force n1",
+        "create_node_ssh",
+        {
+            "name": "n1", "host": "h", "port": 2222, "user": "u", "key": "k", "dir": "d", "jump": "j",
+            "accept_host_key": True, "host_key": "SHA256:x", "force": True,
+        },
+    ),
+    ("update-node-ssh n1 --sshport 23", "update_node_ssh", {**NODE, "port": 23}),
+    ("delete-node-ssh n1", "delete_node_ssh", {"name": "n1"}),
+    ("list-nodes", "list_nodes", {"long": False}),
+    ("list-nodes --terse", "list_nodes", {"long": True}),
+    ("ping-node-ssh n1 n2", "ping_node_ssh", {"nodes": ["n1", "n2"]}),
+    ("create-cluster web", "create_cluster", {"name": "web", "config": None}),
+    ("create-cluster web --config c", "create_cluster", {"name": "web", "config": "c"}),
+    ("delete-cluster web", "delete_cluster", {"name": "web"}),
+    ("list-clusters", "list_clusters", {"status": True}),
+    ("list-clusters --nostatus", "list_clusters", {"status": False}),
+    (
+        "create-instance web1 --node n1 --cluster web --property a=1 --property b=x=y",
+        "create_instance",
+        {"name": "web1", "node": "n1", "cluster": "web", "config": None, "properties": {"a": "1", "b": "x=y"}},
+    ),
+    ("delete-instance web1 --keep-files", "delete_instance", {"name": "web1", "keep_files": True}),
+    ("list-instances", "list_instances", {"targets": [], "long": False, "status": True}),
+    ("list-instances web --long --nostatus", "list_instances", {"targets": ["web"], "long": True, "status": False}),
+    ("delete-server-config web1", "delete_server_config", {"name": "web1"}),
+    ("start-instance web1 web2", "start", {"targets": ["web1", "web2"], "command": "start-instance", "sync": "normal"}),
+    ("start-cluster web --sync none", "start", {"targets": ["web"], "command": "start-cluster", "sync": "none"}),
+    ("stop-instance web1", "stop", {"targets": ["web1"], "command": "stop-instance", "kill": False}),
+    ("stop-cluster web --kill", "stop", {"targets": ["web"], "command": "stop-cluster", "kill": True}),
+    (
+        "restart-instance web1 --sync full",
+        "restart",
+        {"targets": ["web1"], "command": "restart-instance", "sync": "full", "kill": False},
+    ),
+    (
+        "restart-cluster web --kill",
+        "restart",
+        {"targets": ["web"], "command": "restart-cluster", "sync": "normal", "kill": True},
+    ),
+    ("sync-instance web[1-3]", "sync", {"targets": ["web[1-3]"], "command": "sync-instance", **SYNC}),
+    (
+        "sync-cluster web --dry-run --full --criterion hash --deviations keep --only docroot --only lib --exclude *.mp4",
+        "sync",
+        {
+            "targets": ["web"], "command": "sync-cluster", "dry_run": True, "full": True, "criterion": "hash",
+            "deviations": "keep", "only": ["docroot", "lib"], "exclude": ["*.mp4"],
+        },
+    ),
+    ("sync-domain", "sync", {"targets": ["domain"], "command": "sync-domain", **SYNC}),
+    (
+        "join-domain web4 --das u@h:22 --domain-dir /srv/shop --cluster web --node-dir /d --host-key SHA256:x",
+        "join_domain",
+        {
+            "name": "web4", "das": "u@h:22", "domain_dir": "/srv/shop", "cluster": "web", "config": None,
+            "node_dir": Path("/d"), "properties": {}, "host": None, "port": None, "user": None, "key": None,
+            "accept_host_key": False, "host_key": "SHA256:x",
+        },
+    ),
+    (
+        "leave-domain --force --keep-files",
+        "leave_domain",
+        {"name": None, "node_dir": None, "keep_files": True, "force": True},
+    ),
+    ("start-local-instance", "start_local_instance", {"name": None, "node_dir": None, "sync": "normal"}),
+    ("stop-local-instance web1 --kill", "stop_local_instance", {"name": "web1", "node_dir": None, "kill": True}),
+    (
+        "sync-local-instance --only docroot/*.jpg --exclude images/big*.png --dry-run",
+        "sync_local_instance",
+        {
+            "name": None, "node_dir": None, "dry_run": True, "only": ["docroot/*.jpg"], "exclude": ["images/big*.png"],
+        },
+    ),
+    ("serve-members --node n1", "serve_members", {"node": "n1"}),
+    ("member-key n1", "member_key", {"node": "n1", "public_key": None}),
+]  # fmt: skip
+
+WITHOUT_DOMAIN = {
+    "create-domain", "join-domain", "leave-domain", "start-local-instance", "stop-local-instance",
+    "sync-local-instance", "serve-ssh",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "operation", "arguments"), CASES, ids=[case[0] for case in CASES])
+def test_a_command_line_means_a_call(
+    dasctl: Any, line: str, operation: str, arguments: dict[str, Any]
+) -> None:
+    ran = dasctl(*line.split())
+    assert ran.code == 0, ran.err
+    assert ran.call.operation == operation
+    assert dict(ran.call.arguments) == arguments
+    assert ran.call.needs_domain == (ran.call.command not in WITHOUT_DOMAIN)
+
+
+@pytest.mark.parametrize(
+    "line", [*(case[0] for case in CASES), "setup-ssh n1", "serve-ssh --dir d --authorized-keys k"]
+)
+def test_every_call_fits_its_operation(dasctl: Any, line: str) -> None:
+    call = dasctl(*line.split()).call
+    context = (None,) if call.needs_domain else ()
+    inspect.signature(call.resolve()).bind(*context, **call.arguments)
+
+
+def test_all_commands_are_there() -> None:
+    wanted = {
+        "create-domain", "verify-domain", "create-node-ssh", "update-node-ssh", "delete-node-ssh", "list-nodes",
+        "setup-ssh", "ping-node-ssh", "create-cluster", "delete-cluster", "list-clusters", "create-instance",
+        "delete-instance", "list-instances", "start-instance", "stop-instance", "restart-instance", "start-cluster",
+        "stop-cluster", "restart-cluster", "sync-instance", "sync-cluster", "sync-domain", "join-domain",
+        "leave-domain", "start-local-instance", "stop-local-instance", "sync-local-instance",
+        "delete-server-config", "take-over", "serve-ssh", "serve-members", "history", "member-key",
+    }  # fmt: skip
+    assert wanted == {name for _, commands in PANELS for name in commands}
+
+
+def test_setup_ssh_can_ask(dasctl: Any) -> None:
+    ran = dasctl("setup-ssh", "n1", "--generatekey")
+    arguments = dict(ran.call.arguments)
+    assert callable(arguments.pop("ask_password"))
+    assert arguments == {
+        "nodes": ["n1"], "public_key": None, "generate": True, "accept_host_key": False, "host_key": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--domain /d --json --parallel 3 --wait 4.5 --timeout 6 sync-cluster web",
+        "sync-cluster --domain /d --json --parallel 3 --wait 4.5 --timeout 6 web",
+        "sync-cluster web --domain=/d --json --parallel=3 --wait=4.5 --timeout=6",
+        "--domain /x --parallel 9 sync-cluster web --domain /d --json --parallel 3 --wait 4.5 --timeout 6",
+        "--json --wait 4.5 sync-cluster web --domain /d --parallel 3 --timeout 6",
+    ],
+)
+def test_global_options_before_and_after_the_command(dasctl: Any, line: str) -> None:
+    settings = dasctl(*line.split()).settings
+    assert (settings.domain, settings.json) == (Path("/d"), True)
+    assert (settings.parallel, settings.wait_s, settings.timeout_s) == (3, 4.5, 6.0)
+
+
+def test_flags_before_the_command_are_not_undone_behind_it(dasctl: Any) -> None:
+    assert dasctl("-q", "sync-domain").settings.quiet
+    assert dasctl("sync-domain", "-v").settings.verbose
+
+
+def test_the_environment_names_the_domain_and_the_option_wins(
+    dasctl: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASCTL_DOMAIN", "/env")
+    assert dasctl("verify-domain").settings.domain == Path("/env")
+    assert dasctl("--domain", "/d", "verify-domain").settings.domain == Path("/d")
+    monkeypatch.setenv("DASCTL_DOMAIN", "")
+    assert dasctl("verify-domain").settings.domain is None
+
+
+def test_two_dashes_end_the_options(dasctl: Any) -> None:
+    ran = dasctl("sync-instance", "--", "--json")
+    assert ran.call.arguments["targets"] == ["--json"]
+    assert not ran.settings.json
+
+
+def test_an_options_value_is_no_global_option(dasctl: Any) -> None:
+    ran = dasctl("sync-instance", "web1", "--only", "--json")
+    assert ran.call.arguments["only"] == ["--json"]
+    assert not ran.settings.json
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sync-cluter web", "did you mean 'sync-cluster'?"),
+        ("sync-cluster web --dryrun", "did you mean '--dry-run'?"),
+        ("sync-cluster", "missing argument 'CLUSTER...'"),
+        ("create-node-ssh n1", "missing option '--nodehost'"),
+        ("sync-cluster web --criterion size", "'size' is not one of"),
+        ("history --limit 0", "0 is not in the range"),
+        ("--parallel none list-nodes", "--parallel"),
+        ("list-nodes extra", "unexpected extra argument"),
+        ("list-nodes --json --terse", "contradict each other"),
+        ("list-nodes --quiet --verbose", "contradict each other"),
+        ("create-instance w --node n --property x", "write --property KEY=VALUE"),
+        ("create-instance w --node n --property a=1 --property a=2", "given twice"),
+        ("", "no command given"),
+    ],
+)
+def test_wrong_usage(dasctl: Any, line: str, message: str) -> None:
+    ran = dasctl(*line.split())
+    assert ran.code == 2
+    assert ran.err.startswith("dasctl: ")
+    assert message in ran.err
+    assert "\n  hint: " in ran.err or "twice" in message
+    assert (ran.out, ran.calls) == ("", [])
+
+
+@pytest.mark.parametrize(
+    "line", ["--json frobble", "sync-cluster --json", "sync-cluster web --frobble --json", "--json"]
+)
+def test_wrong_usage_in_json(dasctl: Any, line: str) -> None:
+    ran = dasctl(*line.split())
+    document = json.loads(ran.out)
+    assert (ran.code, document["exit_code"], document["status"], ran.err) == (2, 2, "failed", "")
+    assert document["error"]["message"]
+
+
+@pytest.mark.parametrize("name", [name for _, commands in PANELS for name in commands])
+@pytest.mark.parametrize("columns", ["40", "100"])
+def test_help_of_every_command(
+    dasctl: Any, name: str, columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert dasctl(name, "--help").code == 0
+    page = capsys.readouterr().out
+    assert "Global options:" in page
+    assert "--domain DIR" in page
+    assert "6  refused by a node's guard" in page
+    assert "\n    dasctl " in page or "\n    command=" in page  # an example
+    assert "\033" not in page
+
+
+def test_help_of_the_whole(dasctl: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dasctl("--help").code == 0
+    page = capsys.readouterr().out
+    for panel, commands in PANELS:
+        assert f"\n{panel}:\n" in page
+        for name in commands:
+            assert f"\n  {name} " in page
+    assert all(len(line) <= 100 for line in page.splitlines())
