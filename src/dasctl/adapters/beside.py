@@ -1,7 +1,7 @@
 """Replacing a file: written beside it, then renamed over it, so that a reader sees the old one or the new one."""
 
 # Names are bytes here, and Path is text.
-# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH115, PTH119, PTH123, PTH208
+# ruff: noqa: PTH105, PTH108, PTH123
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # user_version of the database; docs/history-format.md
 KEPT_REVISIONS = 20
 BUSY_S = 15.0  # how long another command may hold the database; it does so for milliseconds
+MAX_NUMBER = 2**63 - 1  # of SQLite
 LEVEL = 1  # of zlib: digests do not compress, the rest does at any level
 
 SCHEMA = (
@@ -99,7 +100,9 @@ class SqliteHistory:
         return next(iter(self.revisions(limit=1)), None)
 
     def find(self, standing: Standing) -> Revision | None:
-        """See `ports.History`."""
+        """See `ports.History`. Nodes name standings: whatever they say is an answer of no, not a fault."""
+        if not 0 < standing.revision <= MAX_NUMBER or not standing.digest.isascii():
+            return None
         with self._reading() as rows:
             found = rows(
                 f"SELECT {COLUMNS} FROM revisions WHERE number = ? AND digest = ?",

@@ -5,7 +5,7 @@ What lives here: the order of a scan, reading files, the instances' own parts of
 """
 
 # Names are bytes here, and Path is text.
-# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH115, PTH119, PTH123, PTH208
+# ruff: noqa: PTH100, PTH103, PTH108, PTH119, PTH123, PTH208
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ The index is a cache: damaged, older or newer, it is as good as absent.
 """
 
 # Names are bytes here, and Path is text.
-# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH115, PTH119, PTH123, PTH208
+# ruff: noqa: PTH103, PTH108, PTH123
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ here is rare and may be slow.
 """
 
 # Names are bytes here, and Path is text.
-# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH115, PTH119, PTH123, PTH208
+# ruff: noqa: PTH115, PTH208
 
 from __future__ import annotations
 
