@@ -4,9 +4,17 @@ What lives here: encoding, and a decoder that is fed bytes and does no I/O. What
 A header is an object; `size` (bytes that follow, 0 where absent) is the only key that this file knows.
 """
 
+from __future__ import annotations
+
 import json
 
-MAX_HEADER = 1 << 20  # bytes: a plan of some thousand lines fits, a runaway peer does not
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Header = dict[str, Any]
+
+MAX_HEADER = 1 << 26  # bytes: the digests or changes of some 100,000 files fit, a runaway peer does not
 MAX_BODY = 1 << 30  # bytes of one frame; contents travel in pieces far below
 
 
@@ -14,7 +22,7 @@ class FrameError(Exception):
     """The bytes are not a frame."""
 
 
-def encode(header, body=b""):
+def encode(header: Header, body: bytes = b"") -> bytes:
     """One frame as bytes. `header` must not hold `size`: it is set from `body`."""
     if body:
         header = dict(header, size=len(body))
@@ -27,25 +35,25 @@ class Decoder:
     Raises FrameError, after which the decoder must not be used again.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._buffer = bytearray()
-        self._header = None
+        self._header: Header | None = None
         self._size = 0
 
-    def feed(self, data):
+    def feed(self, data: bytes) -> list[tuple[Header, bytes]]:
         self._buffer += data
-        frames = []
+        frames: list[tuple[Header, bytes]] = []
         while True:
             frame = self._next()
             if frame is None:
                 return frames
             frames.append(frame)
 
-    def pending(self):
+    def pending(self) -> bool:
         """True in the middle of a frame: an end of the stream here is a cut."""
         return bool(self._buffer) or self._header is not None
 
-    def _next(self):
+    def _next(self) -> tuple[Header, bytes] | None:
         if self._header is None:
             end = self._buffer.find(b"\n", 0, MAX_HEADER + 1)
             if end < 0:
@@ -62,7 +70,7 @@ class Decoder:
         return frame
 
 
-def parse_header(line):
+def parse_header(line: bytes) -> tuple[Header, int]:
     """(header, size) of one header line without its newline."""
     try:
         header = json.loads(line)

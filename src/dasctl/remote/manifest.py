@@ -14,33 +14,45 @@ quoting. Canonical order is that of a walk: a folder before what is in it, names
 with `/` as the lowest byte.
 """
 
-import hashlib
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections import namedtuple
 
 from dasctl.remote import paths
+
+TYPE_CHECKING = False  # `typing` is one import too many for the helper; checkers know this name all the same
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import NamedTuple
+
+    class _Entry(NamedTuple):
+        path: bytes
+        kind: str
+        mode: int
+        size: int
+        mtime: int
+        digest: bytes
+
+else:
+    _Entry = namedtuple("_Entry", "path kind mode size mtime digest")
 
 
 class ManifestError(Exception):
     """Bytes that are not a manifest."""
 
 
-class Entry(NamedTuple):
+class Entry(_Entry):
     """One file, folder or symbolic link. `digest` is SHA-256 in hex of a file, b"-" of a folder, the target of a link."""
 
-    path: bytes
-    kind: str
-    mode: int
-    size: int
-    mtime: int
-    digest: bytes
+    __slots__ = ()
 
 
-def order(path):
+def order(path: bytes) -> bytes:
     """The key of canonical order."""
     return path.replace(b"/", b"\0")
 
 
-def line(entry):
+def line(entry: Entry) -> bytes:
     """The entry in canonical form, without the NUL."""
     digest = quote(entry.digest) if entry.kind == "l" else entry.digest
     return b"%s %o %d %d %s %s" % (
@@ -48,12 +60,12 @@ def line(entry):
     )  # fmt: skip
 
 
-def encode(entries):
+def encode(entries: Iterable[Entry]) -> bytes:
     """The canonical bytes of entries, which must be in canonical order."""
     return b"".join([line(entry) + b"\0" for entry in entries])
 
 
-def decode(data, check_path=paths.check):
+def decode(data: bytes, check_path: Callable[[bytes], bytes] = paths.check) -> list[Entry]:
     """The entries of canonical bytes; ManifestError where a line is not one, or the order is not canonical."""
     if not data:
         return []
@@ -72,7 +84,7 @@ def decode(data, check_path=paths.check):
     return entries
 
 
-def parse(text):
+def parse(text: bytes) -> Entry:
     """The entry of one line."""
     try:
         kind, mode, size, mtime, digest, path = text.split(b" ", 5)
@@ -89,29 +101,31 @@ def parse(text):
     return entry
 
 
-def digest_of(data):
+def digest_of(data: bytes) -> str:
     """The digest (hex str) of a part's canonical bytes."""
+    import hashlib
+
     return hashlib.sha256(data).hexdigest()
 
 
-def slice_digest(parts):
+def slice_digest(parts: Iterable[tuple[str, str]]) -> str:
     """The digest (hex str) of a slice, given its (name, digest of the part) in order."""
+    import hashlib
+
     return hashlib.sha256("".join("%s %s\n" % (name, digest) for name, digest in parts).encode()).hexdigest()
 
 
-def changes(base, wanted):
+def changes(base: bytes, wanted: bytes) -> bytes:
     """What turns the part `base` into `wanted` (both canonical bytes): lines `+ENTRY` and `-PATH`, each ended by NUL."""
     old = set(base[:-1].split(b"\0")) if base else set()
     new = wanted[:-1].split(b"\0") if wanted else []
     fresh = set(new)
     kept_paths = {text.split(b" ", 5)[5] for text in new}
     gone = sorted(p for p in (text.split(b" ", 5)[5] for text in old - fresh) if p not in kept_paths)
-    return b"".join(
-        [b"-%s\0" % path for path in gone] + [b"+%s\0" % text for text in new if text not in old]
-    )
+    return b"".join([b"-%s\0" % path for path in gone] + [b"+%s\0" % text for text in new if text not in old])
 
 
-def apply(base, delta):
+def apply(base: bytes, delta: bytes) -> bytes:
     """The part that `delta` (see `changes`) makes of `base`, as canonical bytes; ManifestError where it does not fit."""
     lines = {text.split(b" ", 5)[5]: text for text in base[:-1].split(b"\0")} if base else {}
     if delta and not delta.endswith(b"\0"):
@@ -127,11 +141,11 @@ def apply(base, delta):
     return b"".join([lines[path] + b"\0" for path in sorted(lines, key=order)])
 
 
-def quote(target):
+def quote(target: bytes) -> bytes:
     """A link's target with `%`, space and NUL percent-encoded, so that a line can be split at its spaces."""
     return target.replace(b"%", b"%25").replace(b" ", b"%20").replace(b"\0", b"%00")
 
 
-def unquote(text):
+def unquote(text: bytes) -> bytes:
     """The target that `quote` made `text` of."""
     return text.replace(b"%00", b"\0").replace(b"%20", b" ").replace(b"%25", b"%")

@@ -3,6 +3,8 @@
 What lives here: the judgement over a path's bytes. What must not: the file system (see tree.py for walking by handles).
 """
 
+from __future__ import annotations
+
 MAX_PATH = 4096  # bytes, PATH_MAX of Linux
 MAX_NAME = 255  # bytes, NAME_MAX
 
@@ -11,7 +13,7 @@ class PathError(Exception):
     """A path that is not allowed; the message names it."""
 
 
-def check(path):
+def check(path: bytes) -> bytes:
     """Return `path` (bytes) if it is relative, normal and below its root; raise PathError otherwise."""
     if not path:
         raise PathError("an empty path")
@@ -27,7 +29,7 @@ def check(path):
     return path
 
 
-def check_name(name):
+def check_name(name: str) -> str:
     """Return `name` (str), the name of an instance's folder, if it is a single plain component."""
     check(name.encode("utf-8", "surrogateescape"))
     if "/" in name or name.startswith("."):
@@ -35,7 +37,7 @@ def check_name(name):
     return name
 
 
-def link_stays_inside(path, target):
+def link_stays_inside(path: bytes, target: bytes) -> bool:
     """Whether the symbolic link at `path` (bytes, below the root) to `target` (bytes) stays below the root.
 
     Decided by the words alone: an absolute target leads out, and so does one whose `..` climb above the root at any step.
@@ -52,11 +54,11 @@ def link_stays_inside(path, target):
     return True
 
 
-def printable(path):
+def printable(path: bytes) -> str:
     """`path` (bytes) as str for JSON and people; bytes that are not UTF-8 come as surrogate escapes."""
     return path.decode("utf-8", "surrogateescape")
 
 
-def from_printable(text):
+def from_printable(text: str) -> bytes:
     """The bytes of a path that `printable` made."""
     return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,307 @@
+"""The comparison: what was synchronised last, what is on disk, what is wanted; and what follows from the three.
+
+What lives here: pure decisions over paths and entries. What must not: files, the link, the journal.
+
+The *ancestor* maps paths to lines of the manifest that was synchronised last, copies of `local/` files included; *wanted*
+maps them to the lines that lead on. A *deviation* is what differs from the ancestor, whoever did it. What is on disk and
+in neither of the two is *foreign*: it stays, unless it is in the way of something wanted, or all that is foreign has to go
+(`full`). Nothing that deviates is destroyed: it goes aside.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from dasctl.remote import manifest, words
+from dasctl.remote.manifest import Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import NamedTuple
+
+    from dasctl.remote.tree import Seen
+
+    class Deviation(NamedTuple):
+        """`aside`: what was there is kept under that name."""
+
+        path: bytes
+        kind: str
+        action: str
+        aside: bool = False
+
+else:
+    Deviation = namedtuple("Deviation", "path kind action aside", defaults=(False,))
+
+REPLACED = "replaced"
+RESTORED = "restored"
+KEPT = "kept"
+
+
+class Plan:
+    """What is to be done, each list in canonical order.
+
+    move: to be moved aside; link: to be kept aside while something takes its place; remove: files and links that go;
+    rmdir: folders that go if they are empty then; mkdir, place: what comes; touch: files and links whose mode or modtime
+    is set; folders: the entry (modtime -1: leave it) that every folder concerned has at the end; kept: deviations that
+    stay.
+    """
+
+    __slots__ = (
+        "changes", "deviations", "folders", "kept", "link", "mkdir", "move", "place", "remove", "rmdir", "touch",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[bytes, str]] = []
+        self.deviations: list[Deviation] = []
+        self.move: list[bytes] = []
+        self.link: list[bytes] = []
+        self.remove: list[bytes] = []
+        self.rmdir: list[bytes] = []
+        self.mkdir: list[bytes] = []
+        self.place: list[Entry] = []
+        self.touch: list[Entry] = []
+        self.folders: dict[bytes, Entry] = {}
+        self.kept: dict[bytes, str] = {}
+
+    def nothing(self) -> bool:
+        """True where the disk is as it should be; folders' modtimes included."""
+        return not (self.changes or self.folders or self.move or self.rmdir or self.touch)
+
+
+def questions(
+    ancestor: Mapping[bytes, bytes], wanted: Mapping[bytes, bytes], seen: Seen, trust_modtime: bool = True
+) -> list[bytes]:
+    """The files whose contents have to be read before `plan` can judge; it is given them in `seen.other`.
+
+    With `trust_modtime`, a file whose size and modtime are the ancestor's has the ancestor's digest, set here.
+    """
+    asked = []
+    for path, entry in seen.other.items():
+        if entry.kind != "f" or entry.digest:
+            continue
+        before, after = _entry(ancestor, path), _entry(wanted, path)
+        if trust_modtime and before is not None and (before.kind, before.size, before.mtime) == (
+            "f", entry.size, entry.mtime,
+        ):  # fmt: skip
+            seen.other[path] = entry._replace(digest=before.digest)
+        elif any(other is not None and other.size == entry.size for other in (before, after)):
+            asked.append(path)
+    return asked
+
+
+def plan(
+    ancestor: Mapping[bytes, bytes],
+    wanted: Mapping[bytes, bytes],
+    seen: Seen,
+    *,
+    policy: str = "overwrite",
+    full: bool = False,
+    matches: Callable[[bytes], bool] | None = None,
+) -> Plan:
+    """What turns the disk into `wanted`. `policy` "fail" plans like "overwrite": the caller looks at the deviations.
+
+    `matches`: the paths that the plan may be about; folders above them are made all the same.
+    """
+    return _Planner(ancestor, wanted, seen, policy == "keep", full, matches).run()
+
+
+class _Planner:
+    def __init__(
+        self,
+        ancestor: Mapping[bytes, bytes],
+        wanted: Mapping[bytes, bytes],
+        seen: Seen,
+        keep: bool,
+        full: bool,
+        matches: Callable[[bytes], bool] | None,
+    ) -> None:
+        self.ancestor, self.wanted, self.seen = ancestor, wanted, seen
+        self.keep, self.full, self.matches = keep, full, matches
+        self.plan = Plan()
+        self.closed = b""  # a kept file stands where a folder is wanted: nothing below can be made
+        self.cleared = b""  # a folder is in the way of a file: all below has to go
+
+    def run(self) -> Plan:
+        for path in sorted(self._interesting(), key=manifest.order):
+            if self.closed and path.startswith(self.closed):
+                continue
+            after = _entry(self.wanted, path)
+            if after is None:
+                self._unwanted(path)
+            elif after.kind == "d":
+                self._folder(path, after)
+            else:
+                self._file(path, after)
+        self._finish_folders()
+        return self.plan
+
+    def _interesting(self) -> set[bytes]:
+        ancestor, wanted, seen = self.ancestor, self.wanted, self.seen
+        paths = set(seen.other)
+        if len(seen.same) + len(seen.other) != len(ancestor) or paths:
+            paths.update(path for path in ancestor if path not in seen.same)
+        if wanted is not ancestor:
+            paths.update(path for path, line in wanted.items() if ancestor.get(path) != line)
+            paths.update(path for path in ancestor if path not in wanted)
+        if seen.unseen:
+            hidden = tuple(path + b"/" for path in seen.unseen)
+            paths = {path for path in paths if not path.startswith(hidden)}
+        return paths if self.matches is None else self._chosen(paths, self.matches)
+
+    def _chosen(self, paths: set[bytes], matches: Callable[[bytes], bool]) -> set[bytes]:
+        chosen = {path for path in paths if matches(path)}
+        for path in list(chosen):
+            while b"/" in path:
+                path = path.rpartition(b"/")[0]
+                if path in paths and self._actual(path) is None:
+                    chosen.add(path)
+        return chosen
+
+    def _actual(self, path: bytes) -> Entry | None:
+        if path in self.seen.same:
+            return _entry(self.ancestor, path)
+        return self.seen.other.get(path)
+
+    def _unwanted(self, path: bytes) -> None:
+        actual, before = self._actual(path), _entry(self.ancestor, path)
+        if actual is None:
+            return
+        goes = self.full or bool(self.cleared and path.startswith(self.cleared))
+        if actual.kind == "d":
+            if goes or (before is not None and before.kind == "d"):
+                self.plan.rmdir.append(path)
+        elif before is not None and same_content(actual, before):
+            self.plan.remove.append(path)
+            self.plan.changes.append((path, "deleted"))
+        elif before is not None or goes:
+            kind = words.CHANGED if before is not None else words.EXTRA
+            if self._deviates(path, kind, REPLACED, aside=True):
+                self.plan.move.append(path)
+                self.plan.changes.append((path, "deleted"))
+
+    def _folder(self, path: bytes, after: Entry) -> None:
+        actual, before = self._actual(path), _entry(self.ancestor, path)
+        if actual is None:
+            if before is not None and not self._deviates(path, words.MISSING, RESTORED):
+                self.closed = path + b"/"
+                return
+            self._make(path, after, "new")
+        elif actual.kind == "d":
+            mode = self._mode(path, actual, before, after)
+            if (actual.mode, actual.mtime) != (mode, after.mtime):
+                self.plan.folders[path] = after._replace(mode=mode)
+        elif before is not None and same_content(actual, before):
+            self.plan.remove.append(path)
+            self._make(path, after, "kind")
+        elif self._deviates(path, words.CHANGED if before is not None else words.EXTRA, REPLACED, aside=True):
+            self.plan.move.append(path)
+            self._make(path, after, "kind")
+        else:
+            self.closed = path + b"/"
+
+    def _make(self, path: bytes, after: Entry, why: str) -> None:
+        self.plan.mkdir.append(path)
+        self.plan.folders[path] = after
+        self.plan.changes.append((path, why))
+
+    def _file(self, path: bytes, after: Entry) -> None:
+        actual, before = self._actual(path), _entry(self.ancestor, path)
+        if actual is None:
+            if before is None or self._deviates(path, words.MISSING, RESTORED):
+                self._place(after, "new")
+        elif actual.kind == "d":
+            self._instead_of_folder(path, before, after)
+        elif same_content(actual, after):
+            mode = self._mode(path, actual, before, after)
+            if (actual.mode, actual.mtime) != (mode, after.mtime):
+                self.plan.touch.append(after._replace(mode=mode))
+                if actual.mode == mode:
+                    self.plan.changes.append((path, "modtime"))
+        else:
+            why = "content" if actual.kind == after.kind else "kind"
+            if before is not None and same_content(actual, before):
+                self._place(after, why)
+            elif self._deviates(
+                path, words.CHANGED if before is not None else words.EXTRA, REPLACED, aside=True
+            ):
+                self.plan.link.append(path)
+                self._place(after, why)
+
+    def _place(self, after: Entry, why: str) -> None:
+        self.plan.place.append(after)
+        self.plan.changes.append((after.path, why))
+
+    def _instead_of_folder(self, path: bytes, before: Entry | None, after: Entry) -> None:
+        below = path + b"/"
+        if self.keep and self._holds_others(below):
+            self._deviates(path, words.EXTRA, REPLACED)
+            return
+        if before is None or before.kind != "d":
+            kind = words.CHANGED if before is not None else words.EXTRA
+            if not self._deviates(path, kind, REPLACED):
+                return
+        self.cleared = below
+        self.plan.rmdir.append(path)
+        self._place(after, "kind")
+
+    def _holds_others(self, below: bytes) -> bool:
+        for path, entry in self.seen.other.items():
+            if path.startswith(below) and entry.kind != "d":
+                before = _entry(self.ancestor, path)
+                if before is None or not same_content(entry, before):
+                    return True
+        return bool(self.seen.unseen)
+
+    def _mode(self, path: bytes, actual: Entry, before: Entry | None, after: Entry) -> int:
+        """The mode that the entry gets. One that somebody changed by hand is a deviation of its own."""
+        if actual.mode == after.mode:
+            return after.mode
+        by_hand = before is not None and before.kind == actual.kind and before.mode != actual.mode
+        if by_hand and not self._deviates(path, words.CHANGED, RESTORED):
+            return actual.mode
+        self.plan.changes.append((path, "mode"))
+        return after.mode
+
+    def _deviates(self, path: bytes, kind: str, action: str, aside: bool = False) -> bool:
+        """Note a deviation; True where it gives way."""
+        if self.keep:
+            self.plan.kept[path] = kind
+            self.plan.deviations.append(Deviation(path, kind, KEPT))
+            return False
+        self.plan.deviations.append(Deviation(path, kind, action, aside))
+        return True
+
+    def _finish_folders(self) -> None:
+        """Every folder in which names come or go ends with its own mode and modtime."""
+        done = self.plan
+        moved: Iterable[bytes] = [
+            *done.move, *done.link, *done.remove, *done.rmdir, *done.mkdir, *(entry.path for entry in done.place),
+        ]  # fmt: skip
+        for path in {path.rpartition(b"/")[0] for path in moved} | set(done.rmdir):
+            if path and path not in done.folders:
+                final = self._final(path)
+                if final is not None:
+                    done.folders[path] = final
+        for entry in done.place:
+            done.folders.pop(entry.path, None)
+
+    def _final(self, path: bytes) -> Entry | None:
+        actual, after = self._actual(path), _entry(self.wanted, path)
+        if actual is None or actual.kind != "d":
+            return None
+        if after is None or after.kind != "d":
+            return actual._replace(mtime=-1)
+        return after._replace(mode=actual.mode) if path in self.plan.kept else after
+
+
+def same_content(one: Entry, other: Entry) -> bool:
+    """Whether two entries are of one kind and have one content; a file whose digest is not known equals none."""
+    if one.kind != other.kind:
+        return False
+    return one.kind == "d" or bool(one.digest and one.digest == other.digest)
+
+
+def _entry(lines: Mapping[bytes, bytes], path: bytes) -> Entry | None:
+    line = lines.get(path)
+    return None if line is None else manifest.parse(line)

@@ -1,0 +1,174 @@
+"""The helper's loop: greet, then answer one request after the other until the other end is gone.
+
+What lives here: dispatch. What must not: what the requests do; each lives in a file of its own, imported when it is
+asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dasctl.remote import frames, messages, words
+from dasctl.remote.state import Failure
+from dasctl.remote.wire import Gone, Link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, BinaryIO
+
+    from dasctl.remote.sync import Syncing
+
+    Header = dict[str, Any]
+
+
+def main(reader: BinaryIO, writer: BinaryIO, before: Callable[[str], None] = lambda operation: None) -> None:
+    """Serve until `reader` ends. `before` is called ahead of each change to the disk: tests stop there."""
+    link = Link(reader, writer)
+    try:
+        _speak_first(writer)
+        link.send(greeting())
+        Server(link, before).serve()
+    except Gone:
+        pass
+
+
+def _speak_first(writer: BinaryIO) -> None:
+    try:
+        writer.write(b"\n" + words.MARKER + b"\n")
+    except OSError:
+        raise Gone from None
+
+
+def greeting() -> Header:
+    """Who we are, for the DAS."""
+    import time
+
+    return {
+        "greeting": words.PROTOCOL, "python": list(sys.version_info[:3]), "pid": os.getpid(), "uid": os.getuid(),
+        "user": _user(), "host": os.uname().nodename, "home": os.path.expanduser("~"), "time": time.time(),
+        "boot": _boot_id(),
+    }  # fmt: skip
+
+
+def _user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+class Server:
+    """The conversation: at most one `sync` waits for contents."""
+
+    def __init__(self, link: Link, before: Callable[[str], None]) -> None:
+        self.link = link
+        self.before = before
+        self.waiting: Syncing | None = None
+
+    def serve(self) -> None:
+        """Answer requests until the stream ends."""
+        try:
+            while True:
+                try:
+                    header = self.link.header()
+                except frames.FrameError as error:
+                    # Where the next frame begins is not known any more.
+                    self.link.send(_error(str(error)))
+                    return
+                if header is None:
+                    return
+                self.link.send(self._answered(header))
+        finally:
+            self._forget()
+
+    def _answered(self, header: Header) -> Header:
+        try:
+            return self._answer(header)
+        except messages.BadMessage as error:
+            return self._malformed(header, error)
+        except Failure as failure:
+            return self._drained(header, _error(failure.message, failure.hint))
+        except OSError as error:
+            return self._drained(header, _error(str(error)))
+
+    def _malformed(self, header: Header, error: messages.BadMessage) -> Header:
+        return self._drained(header, _error("a request that is not allowed: %s" % error))
+
+    def _drained(self, header: Header, reply: Header) -> Header:
+        """Read what follows a request that could not be carried out, so that the next one is found."""
+        self._forget()
+        if header.get("op") in (words.SYNC, words.CONTENTS):
+            try:
+                while True:
+                    frame = self.link.header()
+                    if frame is None or frame.get("end") is True:
+                        break
+            except frames.FrameError:
+                raise Gone from None
+        return reply
+
+    def _forget(self) -> None:
+        if self.waiting is not None:
+            self.waiting.close()
+            self.waiting = None
+
+    def _answer(self, header: Header) -> Header:
+        op = header.get("op")
+        if op == words.CONTENTS:
+            return self._contents()
+        self._forget()
+        if op == words.SYNC:
+            return self._sync(header)
+        if op == words.LOOK:
+            from dasctl.remote import look
+
+            return look.look(header)
+        if op == words.PING:
+            from dasctl.remote import ping
+
+            return ping.ping(header)
+        if op == words.START:
+            from dasctl.remote import start
+
+            return start.start(self.link, header, self.before)
+        if op in (words.STOP, words.RELOAD):
+            from dasctl.remote import stop
+
+            return stop.answer(self.link, header, self.before)
+        if op == words.REMOVE:
+            from dasctl.remote import remove
+
+            return remove.remove(header, self.before)
+        raise messages.BadMessage("op: %r is not a request" % (op,))
+
+    def _sync(self, header: Header) -> Header:
+        from dasctl.remote.sync import Syncing
+
+        self.waiting = Syncing(header, self.before)
+        return self._settled(self.waiting.start(self.link, self.link.body()))
+
+    def _contents(self) -> Header:
+        if self.waiting is None:
+            raise messages.BadMessage("contents that nobody asked for")
+        return self._settled(self.waiting.go_on(self.link))
+
+    def _settled(self, reply: Header) -> Header:
+        if not any(item["verdict"] == words.NEEDS for item in reply["instances"]):
+            self._forget()
+        return reply
+
+
+def _error(message: str, hint: str = "") -> Header:
+    return {"reply": "error", "message": message, "hint": hint}

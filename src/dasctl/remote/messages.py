@@ -1,0 +1,236 @@
+"""Requests check themselves on arrival: types, limits, names, paths. Nothing is used before it went through here.
+
+What lives here: the shapes of docs/protocol.md. What must not: files, decisions.
+"""
+
+from __future__ import annotations
+
+from dasctl.remote import manifest, paths, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Header = dict[str, Any]
+
+MOST_INSTANCES = 10_000
+MOST_PARTS = 100_000
+MOST_PATTERNS = 10_000
+
+
+class BadMessage(Exception):
+    """The request is not what the protocol allows."""
+
+
+def need(header: Header, key: str, kind: type | tuple[type, ...]) -> Any:
+    """The value at `key`, which must be of `kind`; a bool is no number."""
+    value = header.get(key)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise BadMessage("%s: %r is not allowed there" % (key, value))
+    return value
+
+
+def optional(header: Header, key: str, kind: type | tuple[type, ...], default: Any = None) -> Any:
+    """The value at `key`, or `default` where it is absent or null."""
+    return default if header.get(key) is None else need(header, key, kind)
+
+
+def one_of(header: Header, key: str, allowed: tuple[str, ...], default: str) -> str:
+    """The word at `key`."""
+    value = optional(header, key, str, default)
+    if value not in allowed:
+        raise BadMessage("%s: %r is none of %s" % (key, value, ", ".join(allowed)))
+    return str(value)
+
+
+def instances(header: Header, check: Callable[[Header], Header]) -> list[Header]:
+    """The checked instances of a request, none of them twice."""
+    items = need(header, "instances", list)
+    if len(items) > MOST_INSTANCES:
+        raise BadMessage("%d instances in one request" % len(items))
+    seen: set[str] = set()
+    for item in items:
+        if not isinstance(item, dict):
+            raise BadMessage("instances: %r is not an object" % (item,))
+        name = need(item, "name", str)
+        try:
+            paths.check_name(name)
+        except (paths.PathError, UnicodeError) as error:
+            raise BadMessage(str(error)) from None
+        if name in seen:
+            raise BadMessage("%s twice in one request" % name)
+        seen.add(name)
+    return [check(item) for item in items]
+
+
+def common(header: Header) -> Header:
+    """What all requests about instances carry."""
+    return {
+        "dir": need(header, "dir", str),
+        "domain": need(header, "domain", str),
+        "epoch": optional(header, "epoch", int, 0),
+        "local": optional(header, "local", bool, False),
+        "dry_run": optional(header, "dry_run", bool, False),
+        "probe": optional(header, "probe", bool, False),
+    }
+
+
+def look_instance(item: Header) -> Header:
+    """An instance of `look`."""
+    return {"name": item["name"]}
+
+
+def guarded(item: Header) -> Header:
+    """An instance of `start`, `stop`, `reload`, `remove`, and what `sync` shares with them."""
+    return {
+        "name": item["name"],
+        "expect": _standing(item),
+        "lead": _lead(item),
+        "config_id": optional(item, "config_id", int),
+        "wait": optional(item, "wait", bool, True),
+        "kill": optional(item, "kill", bool, False),
+        "grace": _seconds(item, "grace"),
+        "keep_files": optional(item, "keep_files", bool, False),
+    }
+
+
+def sync_instance(item: Header) -> Header:
+    """An instance of `sync`."""
+    checked = guarded(item)
+    if checked["lead"] is None:
+        raise BadMessage("%s: a synchronisation has to lead somewhere" % item["name"])
+    checked.update(
+        parts=_parts(item),
+        criterion=one_of(item, "criterion", ("modtime", "hash"), "modtime"),
+        deviations=one_of(item, "deviations", ("overwrite", "keep", "fail"), "overwrite"),
+        full=optional(item, "full", bool, False),
+        only=_patterns(item, "only"),
+    )
+    checked["except"] = _patterns(item, "except")
+    return checked
+
+
+def blobs(header: Header) -> list[Header]:
+    """The announced blobs of a `sync`."""
+    items = optional(header, "blobs", list, [])
+    if len(items) > MOST_PARTS:
+        raise BadMessage("%d blobs in one request" % len(items))
+    checked = []
+    for item in items:
+        if not isinstance(item, dict) or need(item, "size", int) < 0:
+            raise BadMessage("blobs: %r" % (item,))
+        base = None if item.get("base") is None else digest(item, "base")
+        checked.append({"part": digest(item, "part"), "base": base, "size": item["size"]})
+    return checked
+
+
+def digest(header: Header, key: str) -> str:
+    """A SHA-256 in lower-case hex."""
+    value = need(header, key, str)
+    if len(value) != 64 or not all(letter in "0123456789abcdef" for letter in value):
+        raise BadMessage("%s: not a digest: %r" % (key, value[:80]))
+    return str(value)
+
+
+def part_entries(name: str, data: bytes) -> None:
+    """Check the canonical bytes of a part that came through the wire."""
+    root = paths.from_printable(name)
+    alone = name == "applications"
+    folders: set[bytes] = set()
+    try:
+        for entry in manifest.decode(data):
+            path = entry.path
+            if path != root and (alone or not path.startswith(root + b"/")):
+                raise BadMessage("part %s: %r does not belong there" % (name, path))
+            if path != root and path.rpartition(b"/")[0] not in folders:
+                raise BadMessage("part %s: the folder of %r is missing" % (name, path))
+            if entry.kind == "d":
+                folders.add(path)
+            elif path == root:
+                raise BadMessage("part %s is not a folder" % name)
+            _entry(entry)
+    except (manifest.ManifestError, paths.PathError) as error:
+        raise BadMessage("part %s: %s" % (name, error)) from None
+
+
+def _entry(entry: manifest.Entry) -> None:
+    if (
+        not 0 <= entry.mode <= 0o7777
+        or not 0 <= entry.size < 1 << 62
+        or not -(1 << 62) < entry.mtime < 1 << 62
+    ):
+        raise BadMessage("%r: mode, size or modtime is out of range" % entry.path)
+    if entry.kind == "l" and not paths.link_stays_inside(entry.path, entry.digest):
+        raise BadMessage("%r: a symbolic link that leads out, to %r" % (entry.path, entry.digest))
+    if entry.kind == "f" and entry.digest.strip(b"0123456789abcdef"):
+        raise BadMessage("%r: not a digest" % entry.path)
+
+
+def _parts(item: Header) -> list[list[str]]:
+    parts = need(item, "parts", list)
+    if len(parts) > MOST_PARTS:
+        raise BadMessage("%d parts of one instance" % len(parts))
+    seen: set[str] = set()
+    for pair in parts:
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise BadMessage("parts: %r" % (pair,))
+        digest({"parts": pair[1]}, "parts")
+        _part_name(pair[0])
+        if pair[0] in seen:
+            raise BadMessage("part %s twice" % pair[0])
+        seen.add(pair[0])
+    return parts  # type: ignore[no-any-return]
+
+
+def _part_name(name: str) -> None:
+    area, slash, rest = name.partition("/")
+    if area not in words.AREAS or (slash and area != "applications") or "/" in rest:
+        raise BadMessage("not the name of a part: %r" % name)
+    try:
+        paths.check(paths.from_printable(name))
+    except paths.PathError as error:
+        raise BadMessage(str(error)) from None
+
+
+def _patterns(item: Header, key: str) -> list[str] | None:
+    import re
+
+    patterns: list[str] | None = optional(item, key, list)
+    if patterns is None:
+        return None
+    try:
+        for pattern in patterns[:MOST_PATTERNS]:
+            re.compile(pattern)
+    except (re.error, TypeError, RecursionError, OverflowError):
+        raise BadMessage("%s: %r is not a pattern" % (key, pattern)) from None
+    return patterns[:MOST_PATTERNS]
+
+
+def _standing(item: Header) -> list[Any] | None:
+    expect: list[Any] | None = optional(item, "expect", list)
+    if expect is not None and (
+        len(expect) != 2 or type(expect[0]) is not int or not isinstance(expect[1], str)
+    ):
+        raise BadMessage("expect: %r" % (expect,))
+    return expect
+
+
+def _lead(item: Header) -> Header | None:
+    lead: Header | None = optional(item, "lead", dict)
+    if lead is not None:
+        for key in ("config_id", "revision"):
+            need(lead, key, int)
+        need(lead, "digest", str)
+        for key in ("who", "host", "command"):
+            optional(lead, key, str)
+        optional(lead, "when", (int, float))
+    return lead
+
+
+def _seconds(item: Header, key: str) -> float | None:
+    value = optional(item, key, (int, float))
+    if value is not None and not 0 <= value < 1e9:
+        raise BadMessage("%s: %r seconds" % (key, value))
+    return None if value is None else float(value)

@@ -1,0 +1,331 @@
+"""What is kept on a node about an instance: where it stands, its manifest, the lock.
+
+What lives here: reading and writing `.dasctl/`. Whatever is damaged there counts as not known: the contents on disk are
+then found out by looking. What must not: the commit (`commit.py`), the process record (`process.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from dasctl.remote import disk as on_disk
+from dasctl.remote import handles as by_handle
+from dasctl.remote import paths, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+DOT = b".dasctl"
+STATE = DOT + b"/state.json"
+MANIFEST = DOT + b"/manifest"
+JOURNAL = DOT + b"/journal"
+LOCK = DOT + b"/lock"
+STAGING = DOT + b"/staging"
+REPLACED = DOT + b"/replaced"
+MOST_STATE = 1 << 20  # bytes
+MOST_MANIFEST = 1 << 30  # bytes
+LOCK_WAIT_S = 5.0
+FOLDERS = (DOT, STAGING, b"local", b"logs", b"run")
+
+
+class Failure(Exception):
+    """One instance's part of a request cannot be carried out; `hint` says what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Kept:
+    """What the node knows of an instance. `at` None: nothing stands there. `newer` says which file is of a newer format.
+
+    parts: name to canonical bytes, in order; listing: [[name, digest], …]; exceptions: printable path to
+    {"kind": …, "entry": line or None}.
+    """
+
+    __slots__ = ("at", "exceptions", "listing", "newer", "parts")
+
+    def __init__(self) -> None:
+        self.at: dict[str, Any] | None = None
+        self.listing: list[list[str]] = []
+        self.parts: dict[str, bytes] = {}
+        self.exceptions: dict[str, dict[str, Any]] = {}
+        self.newer = ""
+
+    def lines(self) -> dict[bytes, bytes]:
+        """Path to line of all that was synchronised, in the manifest's order."""
+        return lines_of(self.parts.values())
+
+    def overridden(self) -> dict[bytes, bytes]:
+        """Path to line of the copies of `local/` files; an empty line: nothing is to be there."""
+        return {
+            paths.from_printable(path): paths.from_printable(item["entry"] or "")
+            for path, item in self.exceptions.items()
+            if item["kind"] == words.OVERRIDDEN
+        }
+
+    def ancestor(self) -> dict[bytes, bytes]:
+        """Path to line of what the last synchronisation left on disk."""
+        lines = self.lines()
+        for path, line in self.overridden().items():
+            if line:
+                lines[path] = line
+            else:
+                lines.pop(path, None)
+        return lines
+
+
+def lines_of(parts: Any) -> dict[bytes, bytes]:
+    """Path to line of parts in canonical bytes."""
+    lines: dict[bytes, bytes] = {}
+    for data in parts:
+        for line in data[:-1].split(b"\0") if data else ():
+            lines[line.split(b" ", 5)[5]] = line
+    return lines
+
+
+class Place:
+    """An instance's folder, open. `close` frees the lock and the handles."""
+
+    def __init__(self, name: str, path: str, root: int, before: Callable[[str], None]) -> None:
+        self.name = name
+        self.path = path
+        self.root = root
+        self.disk = on_disk.Disk(root, before)
+        self.handles = self.disk.handles
+        self._lock = -1
+
+    def lock(self, wait_s: float = LOCK_WAIT_S, create: bool = True) -> None:
+        """Hold the instance's lock. Without `create`, a lock that is not there needs no holding."""
+        import fcntl
+        import time
+
+        if self._lock >= 0:
+            return
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            folder, name = self.handles.parent(LOCK)
+            handle = os.open(name, flags | (os.O_CREAT if create else 0), 0o600, dir_fd=folder)
+        except OSError as error:
+            if not create and by_handle.absent(error):
+                return
+            raise
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock = handle
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    os.close(handle)
+                    raise Failure(
+                        "%s is busy: another command is changing it" % self.name,
+                        "try again when the other command has finished",
+                    ) from None
+                time.sleep(0.05)
+
+    def unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def close(self) -> None:
+        self.unlock()
+        self.handles.forget()
+        if self.root >= 0:
+            os.close(self.root)
+            self.root = -1
+
+
+def node_path(text: str) -> str:
+    """The absolute path of a node's directory, given as absolute or beginning with `~/`."""
+    path = os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
+    if not path.startswith("/") or "\0" in path:
+        raise Failure("the node's directory is not absolute: %r" % text)
+    return os.path.normpath(path)
+
+
+def open_place(
+    node: str, name: str, *, create: bool, before: Callable[[str], None] = lambda operation: None
+) -> Place | None:
+    """The folder of instance `name` below the node's directory; None where there is none and `create` is not asked."""
+    path = os.path.join(node, name)
+    try:
+        if create:
+            os.makedirs(node, exist_ok=True)
+            try:
+                os.mkdir(path)
+            except FileExistsError:
+                pass
+        root = os.open(path, by_handle.FOLDER)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if not create and by_handle.absent(error):
+            return None
+        raise explained(error, path) from error
+    place = Place(name, path, root, before)
+    if create:
+        try:
+            furnish(place)
+        except OSError as error:
+            place.close()
+            raise explained(error, path) from error
+    return place
+
+
+def furnish(place: Place) -> None:
+    """Make the folders that are the server's own and ours, where they are missing."""
+    for folder in FOLDERS:
+        status = by_handle.lstat(place.handles, folder)
+        if status is None:
+            place.disk.mkdir(folder)
+            if folder in (b"local", b"logs", b"run"):
+                place.disk.dress_folder(folder, 0o755, -1)
+        elif status.st_mode & 0o170000 != 0o040000 and folder in (DOT, STAGING):
+            raise Failure("%s/%s is not a folder" % (place.path, paths.printable(folder)))
+
+
+def explained(error: OSError, path: str) -> Failure:
+    """An error of the operating system in words, with what to do."""
+    import errno
+
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Failure(
+            "no space left on %s (%s)" % (path, reason), "free some space on the node and try again"
+        )
+    if error.errno == errno.EROFS:
+        return Failure(
+            "%s is on a read-only file system" % path, "mount it writable, or choose another node dir"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Failure(
+            "no permission in %s (%s)" % (path, reason),
+            "make it belong to the user that dasctl logs in as, or choose another node dir",
+        )
+    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        return Failure(
+            "%s is not a folder, or a symbolic link leads through it" % path, "move it out of the way"
+        )
+    return Failure("%s: %s" % (path, reason))
+
+
+def load(place: Place, with_parts: bool = True) -> Kept:
+    """What is known of the instance. Raises OSError only where files are there that cannot be read."""
+    kept = Kept()
+    known = _load_state(place, kept)
+    if known and with_parts:
+        known = _load_manifest(place, kept)
+    if not known:
+        kept.at, kept.listing, kept.parts, kept.exceptions = None, [], {}, {}
+    return kept
+
+
+def _load_state(place: Place, kept: Kept) -> bool:
+    data = by_handle.contents(place.handles, STATE, MOST_STATE)
+    if data is None:
+        return True
+    state = _object(data)
+    if state is None:
+        return False
+    if _is_newer(state):
+        kept.newer = "%s was written by a newer dasctl (format %s)" % (
+            os.path.join(place.path, ".dasctl/state.json"), state["format"],
+        )  # fmt: skip
+        return True
+    state.pop("format", None)
+    if not _is_stamp(state):
+        return False
+    kept.at = state
+    return True
+
+
+def _is_stamp(state: Mapping[str, Any]) -> bool:
+    texts = all(isinstance(state.get(key), str) for key in ("domain", "digest"))
+    return texts and all(type(state.get(key)) is int for key in ("epoch", "config_id", "revision"))
+
+
+def _load_manifest(place: Place, kept: Kept) -> bool:
+    data = by_handle.contents(place.handles, MANIFEST, MOST_MANIFEST)
+    if data is None:
+        return kept.at is None
+    end = data.find(b"\n")
+    header = _object(data[: max(end, 0)])
+    if header is None:
+        return False
+    if _is_newer(header):
+        kept.newer = "%s was written by a newer dasctl (format %s)" % (
+            os.path.join(place.path, ".dasctl/manifest"), header["format"],
+        )  # fmt: skip
+        return True
+    try:
+        start = end + 1
+        for name, digest, size in header["parts"]:
+            part = data[start : start + size]
+            if len(part) != size or (part and part[-1:] != b"\0"):
+                return False
+            kept.listing.append([name, digest])
+            kept.parts[name] = part
+            start += size
+        kept.exceptions = header["exceptions"]
+        kept.overridden()
+        if any(line.count(b" ") < 5 for part in kept.parts.values() for line in _ends(part)):
+            return False
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return start == len(data)
+
+
+def _ends(part: bytes) -> list[bytes]:
+    """The first and the last line of a part: a file that was overwritten with something else shows there."""
+    return [part[: part.find(b"\0")], part[part.rfind(b"\0", 0, -1) + 1 : -1]] if part else []
+
+
+def manifest_bytes(parts: list[tuple[str, str, bytes]], exceptions: Mapping[str, Any]) -> bytes:
+    """The file `manifest`: `parts` are (name, digest, canonical bytes)."""
+    header = {
+        "format": words.STATE_FORMAT,
+        "parts": [[name, digest, len(data)] for name, digest, data in parts],
+        "exceptions": exceptions,
+    }
+    return json.dumps(header, separators=(",", ":")).encode("ascii") + b"\n" + b"".join(p[2] for p in parts)
+
+
+def stamp_of(domain: str, epoch: int, lead: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an instance stands after it was led to `lead`."""
+    return {
+        "domain": domain, "epoch": epoch, "config_id": lead["config_id"], "revision": lead["revision"],
+        "digest": lead["digest"], "who": lead.get("who", ""), "host": lead.get("host", ""),
+        "when": lead.get("when", 0), "command": lead.get("command", ""),
+    }  # fmt: skip
+
+
+def state_bytes(at: Mapping[str, Any]) -> bytes:
+    """The file `state.json`."""
+    return json.dumps(dict(at, format=words.STATE_FORMAT), indent=1).encode("ascii") + b"\n"
+
+
+def remember_epoch(place: Place, kept: Kept, epoch: int) -> None:
+    """A higher epoch is the new authority."""
+    if kept.at is not None and epoch > kept.at["epoch"]:
+        kept.at["epoch"] = epoch
+        place.disk.write(STATE, state_bytes(kept.at))
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_newer(value: Mapping[str, Any]) -> bool:
+    number = value.get("format")
+    return type(number) is int and number > words.STATE_FORMAT

@@ -1,0 +1,167 @@
+"""The actual tree: what is on disk, compared with what is known while it is walked.
+
+What lives here: the walk. It is the hot path of a synchronisation that finds nothing to do: one `fstatat` and one
+comparison of bytes per file, and no object for a file that is as it was. What must not: judgement (`compare.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from dasctl.remote import handles as by_handle
+from dasctl.remote.manifest import Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+OTHER = "o"  # a socket, a device, a fifo: never in a manifest
+
+
+class Seen:
+    """What a walk found. `same`: paths that are as known; `other`: entries that differ from what is known, or are not
+    known (files without a digest unless they were read); `problems`: (path, message)."""
+
+    __slots__ = ("other", "problems", "same", "unseen")
+
+    def __init__(self) -> None:
+        self.same: set[bytes] = set()
+        self.other: dict[bytes, Entry] = {}
+        self.problems: list[tuple[bytes, str]] = []
+        self.unseen: list[bytes] = []  # folders that could not be listed
+
+
+def walk(
+    handles: by_handle.Handles,
+    areas: Iterable[bytes],
+    known: Mapping[bytes, bytes],
+    digest: Callable[[bytes, os.stat_result], bytes] | None = None,
+) -> Seen:
+    """Walk `areas` (paths of folders below the root). `known` maps paths to lines of a manifest.
+
+    With `digest` every file is read, and its modtime alone makes no difference to `same`.
+    """
+    seen = Seen()
+    for area in areas:
+        status = by_handle.lstat(handles, area)
+        if status is not None:
+            _note(handles, area, status, known, digest, seen)
+            if stat.S_ISDIR(status.st_mode):
+                _walk_area(handles, area, known, digest, seen)
+    return seen
+
+
+def _walk_area(
+    handles: by_handle.Handles,
+    area: bytes,
+    known: Mapping[bytes, bytes],
+    digest: Callable[[bytes, os.stat_result], bytes] | None,
+    seen: Seen,
+) -> None:
+    pending = [area]
+    same, get, encode = seen.same.add, known.get, os.fsencode
+    while pending:
+        path = pending.pop()
+        prefix = path + b"/"
+        try:
+            folder = handles.folder(path)
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            if not by_handle.absent(error):
+                seen.problems.append((path, error.strerror or str(error)))
+                seen.unseen.append(path)
+            continue
+        slow = []
+        for item in entries:
+            try:
+                status = item.stat(follow_symlinks=False)
+            except OSError:
+                continue  # it went away while we looked
+            mode = status.st_mode
+            path = prefix + encode(item.name)
+            if digest is None and mode & 0o170000 == 0o100000:
+                line = get(path)
+                if line is not None and line.startswith(
+                    b"f %o %d %d " % (mode & 0o7777, status.st_size, status.st_mtime_ns)
+                ):
+                    same(path)
+                    continue
+            elif mode & 0o170000 == 0o040000:
+                pending.append(path)
+            slow.append((path, status))
+        # `_note` may open other folders, after which `folder` is no longer valid.
+        for path, status in slow:
+            _note(handles, path, status, known, digest, seen)
+
+
+def _note(
+    handles: by_handle.Handles,
+    path: bytes,
+    status: os.stat_result,
+    known: Mapping[bytes, bytes],
+    digest: Callable[[bytes, os.stat_result], bytes] | None,
+    seen: Seen,
+) -> None:
+    try:
+        entry = entry_of(handles, path, status, digest)
+    except OSError as error:
+        if not by_handle.absent(error):
+            seen.problems.append((path, error.strerror or str(error)))
+            seen.other[path] = _plain(path, status, b"")
+        return
+    line = known.get(path)
+    if line is not None and matches(entry, line):
+        seen.same.add(path)
+    else:
+        seen.other[path] = entry
+
+
+def matches(entry: Entry, line: bytes) -> bool:
+    """Whether `entry` is what `line` says in all that is known of it."""
+    from dasctl.remote import manifest
+
+    if entry.kind == "f" and not entry.digest:
+        return line.startswith(b"f %o %d %d " % (entry.mode, entry.size, entry.mtime))
+    return manifest.line(entry) == line
+
+
+def entry_of(
+    handles: by_handle.Handles,
+    path: bytes,
+    status: os.stat_result,
+    digest: Callable[[bytes, os.stat_result], bytes] | None = None,
+) -> Entry:
+    """The entry of what is at `path`; a file's digest is empty where `digest` is None."""
+    if stat.S_ISLNK(status.st_mode):
+        folder, name = handles.parent(path)
+        return _plain(path, status, os.readlink(name, dir_fd=folder))
+    if stat.S_ISREG(status.st_mode) and digest is not None:
+        return _plain(path, status, digest(path, status))
+    return _plain(path, status, b"-" if stat.S_ISDIR(status.st_mode) else b"")
+
+
+def _plain(path: bytes, status: os.stat_result, digest: bytes) -> Entry:
+    mode, mtime = stat.S_IMODE(status.st_mode), status.st_mtime_ns
+    if stat.S_ISREG(status.st_mode):
+        return Entry(path, "f", mode, status.st_size, mtime, digest)
+    if stat.S_ISDIR(status.st_mode):
+        return Entry(path, "d", mode, 0, mtime, b"-")
+    if stat.S_ISLNK(status.st_mode):
+        return Entry(path, "l", 0o777, 0, mtime, digest)
+    return Entry(path, OTHER, mode, 0, mtime, b"")
+
+
+class Digests:
+    """Digests of files that were read in this conversation, by what tells that they have not changed since."""
+
+    def __init__(self, handles: by_handle.Handles) -> None:
+        self._handles = handles
+        self._known: dict[tuple[bytes, int, int, int, int], bytes] = {}
+
+    def of(self, path: bytes, status: os.stat_result) -> bytes:
+        """The digest of the file at `path`, which `status` describes. Raises OSError."""
+        key = (path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if key not in self._known:
+            self._known[key] = by_handle.hashed(self._handles, path)
+        return self._known[key]
