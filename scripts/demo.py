@@ -29,8 +29,8 @@ COMMAND_TIMEOUT_S = 120.0
 FETCH_TIMEOUT_S = 10.0
 NODES = ("n1", "n2", "n3")
 CLUSTER = "web"
-OLD_WORDS = "</body>"
-NEW_WORDS = "<p>Everything must go: half price until Sunday.</p>\n</body>"
+OLD_WORDS = "Fresh today"
+NEW_WORDS = "Fresh today, at half the price until Sunday"
 
 
 class StepFailed(Exception):
