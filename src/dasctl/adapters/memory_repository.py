@@ -102,9 +102,11 @@ class MemoryRepository:
 
     def _put(self, path: bytes, mode: int, data: bytes, mtime: int | None) -> None:
         paths.check(path)
-        folder = path.rpartition(b"/")[0]
-        if folder and folder not in self._things:
-            self.put_folder(folder)
+        names = path.split(b"/")
+        for end in range(1, len(names)):
+            self._things.setdefault(
+                b"/".join(names[:end]), _Thing(mode=stat.S_IFDIR | 0o755, mtime=self._now)
+            )
         self._now += SECOND_NS
         self._things[path] = _Thing(mode=mode, mtime=self._now if mtime is None else mtime, data=data)
 
