@@ -19,7 +19,7 @@ from dasctl.core.stamps import Acknowledged, Revision, Standing
 from dasctl.remote.manifest import Entry
 
 __all__ = [
-    "PHASES", "Acknowledged", "Clock", "Context", "Event", "History", "HostKey", "HostKeys", "Link", "Links", "Reply",
+    "PHASES", "Acknowledged", "Clock", "Context", "Event", "History", "HostKey", "HostKeys", "Link", "Links", "Outside", "Reply",
     "Repository", "Store", "Who",
 ]  # fmt: skip
 
@@ -122,7 +122,10 @@ class Link(Protocol):
 
     @property
     def greeting(self) -> dict[str, Any]:
-        """What the helper said first: python, pid, time, user, home … (docs/protocol.md)."""
+        """What the helper said first: python, pid, time, user, home … (docs/protocol.md).
+
+        It comes with the answer to the first request, in one trip: before that, RuntimeError is raised.
+        """
 
     @property
     def round_trips(self) -> int:
@@ -209,3 +212,15 @@ class Context:
     wait_s: float = 0.0
     timeout_s: float = 10.0  # how long a node may take to answer before it counts as away
     on_event: Callable[[Event], None] = field(default=lambda event: None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What an operation is given that has no domain folder, or none yet: on a node, or before `create-domain`."""
+
+    clock: Clock
+    who: Who
+    make_domain: Callable[..., Store]
+    """`make_domain(root, name, sample=…, id=…)`; raises UsageError, OperationFailed."""
+    on_event: Callable[[Event], None] = field(default=lambda event: None)
+    timeout_s: float = 10.0

@@ -1,0 +1,97 @@
+"""Links in memory: the helper's `main` runs in a thread of this process, behind a socket pair.
+
+Nothing is shipped, no process is started, round trips are counted, and faults strike where they are asked to.
+Nodes' directories must be absolute: HOME is the same for all threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import BinaryIO, cast
+
+from dasctl.adapters.link import SILENCE_S, Peer, Stream, StreamLink
+from dasctl.adapters.streams import Fault, FaultyStream, OtherEnd, SocketStream
+from dasctl.core.domain import Node
+from dasctl.errors import NodeError
+
+Main = Callable[[BinaryIO, BinaryIO], object]
+_END_S = 10.0  # how long a thread may finish after its input has ended
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What went through the links to one node."""
+
+    opened: int = 0
+    round_trips: int = 0
+    bytes_sent: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class MemoryLinks:
+    """ports.Links in this process. Per node, `open` raises `errors`, `faults` strike, `tallies` count."""
+
+    main: Main | None = None
+    faults: Mapping[str, Fault] = field(default_factory=dict)
+    errors: Mapping[str, NodeError] = field(default_factory=dict)
+    greeting_s: float = SILENCE_S
+    tallies: dict[str, Tally] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def open(self, name: str, node: Node) -> AsyncIterator[StreamLink]:
+        """A link to a thread of its own; see ports.Links.open."""
+        tally = self.tallies.setdefault(name, Tally())
+        if name in self.errors:
+            raise self.errors[name]
+        stream: Stream = await _thread_started(self.main or _helper_main())
+        if name in self.faults:
+            stream = FaultyStream(stream, self.faults[name])
+        link = StreamLink(Peer(name=name, address="in memory"), stream, greeting_s=self.greeting_s)
+        tally.opened += 1
+        try:
+            yield link
+        finally:
+            tally.round_trips += link.round_trips
+            tally.bytes_sent += link.bytes_sent
+            await link.close()
+
+
+def _helper_main() -> Main:
+    return cast(Main, import_module("dasctl.remote.main").main)
+
+
+async def _thread_started(main: Main) -> SocketStream:
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=_serve, args=(main, theirs), daemon=True)
+    thread.start()
+    return await SocketStream.open(ours, _other_end(thread))
+
+
+def _serve(main: Main, sock: socket.socket) -> None:
+    with sock, sock.makefile("rb") as stdin:
+        stdout = sock.makefile("wb")
+        with contextlib.suppress(ConnectionError, SystemExit):
+            main(stdin, stdout)
+        with contextlib.suppress(ConnectionError):
+            stdout.close()
+
+
+def _other_end(thread: threading.Thread) -> OtherEnd:
+    async def ended() -> int | None:
+        while thread.is_alive():  # noqa: ASYNC110 (a thread cannot set an event of the loop when it ends)
+            await asyncio.sleep(0.001)
+        return 0
+
+    async def end() -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await ended()
+
+    return OtherEnd(exit_status=ended, stderr_tail=str, end=end)

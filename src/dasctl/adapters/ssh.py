@@ -1,0 +1,270 @@
+"""Links over SSH: which connections are made, shared, and how many at once.
+
+What lives here: nodes, jumps, tunnels, limits. What must not: asyncssh itself, whose import takes 0.2 s: it is imported
+when the first connection is made (`ssh_connect.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from dasctl.adapters import bootstrap
+from dasctl.adapters.host_keys import HostKey, HostKeys
+from dasctl.adapters.link import Peer, Stream, StreamLink
+from dasctl.core.domain import Node
+from dasctl.errors import NodeError, NodeUnreachable
+
+if TYPE_CHECKING:
+    import asyncssh
+
+    from dasctl.adapters.ssh_connect import Route, Target
+    from dasctl.adapters.ssh_keys import Keys
+
+LOGINS_AT_ONCE = 8  # per sshd: OpenSSH's default MaxStartups drops the eleventh that has not logged in
+SSH_CONFIG = "DASCTL_SSH_CONFIG"  # names a file to read instead of ~/.ssh/config
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tunnel:
+    """A connection to a jump host, shared by all that go through it; the last one closes it."""
+
+    task: asyncio.Task[asyncssh.SSHClientConnection]
+    stack: AsyncExitStack
+    users: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shared:
+    """What connections of one event loop share."""
+
+    keys: Keys
+    limiters: dict[tuple[str, str, int], asyncio.Semaphore] = field(default_factory=dict)
+    tunnels: dict[str, _Tunnel] = field(default_factory=dict)
+    users: int = 0
+
+
+class SshLinks:
+    """ports.Links over SSH. `nodes` are those of the domain: jumps may name them.
+
+    May be used from several event loops one after the other, not at the same time.
+    """
+
+    def __init__(
+        self,
+        domain_root: Path,
+        nodes: Mapping[str, Node],
+        *,
+        timeout_s: float = 10.0,
+        ssh_config: Path | None = None,
+        payload: bytes | None = None,
+    ) -> None:
+        self._nodes = nodes
+        self._timeout_s = timeout_s
+        self._config = ssh_config or _config_of_environment()
+        self._payload = payload
+        self._host_keys = HostKeys(domain_root)
+        self._shared: _Shared | None = None
+
+    @property
+    def host_keys(self) -> HostKeys:
+        """The domain's accepted host keys."""
+        return self._host_keys
+
+    @asynccontextmanager
+    async def open(self, name: str, node: Node) -> AsyncIterator[StreamLink]:
+        """A link to the helper on `node`; see ports.Links.open."""
+        async with self._session(name, node, bootstrap.COMMAND) as (peer, stream):
+            link = StreamLink(peer, stream, greeting_s=self._timeout_s)
+            link.begin(bootstrap.payload() if self._payload is None else self._payload)
+            yield link
+
+    @asynccontextmanager
+    async def session(self, name: str, node: Node, command: str) -> AsyncIterator[Stream]:
+        """A session in which `command` runs by the login shell. Raises NodeError as `open` does."""
+        async with self._session(name, node, command) as (_, stream):
+            yield stream
+
+    async def host_key(self, name: str, node: Node) -> HostKey:
+        """The host key that the node shows; it is not trusted by this. Raises NodeError."""
+        from dasctl.adapters.ssh_connect import host_key
+
+        async with self._sharing() as shared, AsyncExitStack() as stack:
+            route = self._route(_target(name, node))
+            tunnel = await self._tunnel(shared, route, node.jump, stack, (name,))
+            known = self._host_keys.known(route.alias, "", route.port, route.known_files)
+            return await host_key(route, known, tunnel=tunnel, timeout_s=self._timeout_s)
+
+    @asynccontextmanager
+    async def connection(
+        self, name: str, node: Node, *, password: str | None = None
+    ) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        """A connection that is logged in, with keys or with `password`. Raises NodeError."""
+        from dasctl.adapters.ssh_connect import connected
+
+        async with self._sharing() as shared, AsyncExitStack() as stack:
+            route = self._route(_target(name, node))
+            tunnel = await self._tunnel(shared, route, node.jump, stack, (name,))
+            connection = await stack.enter_async_context(
+                connected(
+                    route,
+                    self._host_keys,
+                    shared.keys,
+                    timeout_s=self._timeout_s,
+                    tunnel=tunnel,
+                    password=password,
+                    limiter=self._limiter(shared, route, node.jump or route.jump),
+                )
+            )
+            yield connection
+
+    @asynccontextmanager
+    async def _session(self, name: str, node: Node, command: str) -> AsyncIterator[tuple[Peer, Stream]]:
+        from dasctl.adapters.ssh_errors import FOREIGN, Shown, translated
+        from dasctl.adapters.ssh_stream import PACKET, WINDOW, SessionStream
+
+        route = self._route(_target(name, node))
+        async with self.connection(name, node) as connection:
+            stream = SessionStream()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await connection.create_session(
+                        lambda: cast(Any, stream), command, encoding=None, window=WINDOW, max_pktsize=PACKET
+                    )
+            except FOREIGN as error:
+                raise translated(error, route.peer, Shown(), timeout_s=self._timeout_s) from error
+            try:
+                yield route.peer, stream
+            finally:
+                await stream.close()
+
+    @asynccontextmanager
+    async def _sharing(self) -> AsyncIterator[_Shared]:
+        """What is shared lives as long as somebody uses it."""
+        from dasctl.adapters.ssh_keys import Keys
+
+        if self._shared is None:
+            self._shared = _Shared(keys=Keys())
+        shared = self._shared
+        shared.users += 1
+        try:
+            yield shared
+        finally:
+            shared.users -= 1
+            if shared.users == 0:
+                self._shared = None
+                shared.keys.close()
+
+    def _route(self, target: Target) -> Route:
+        from dasctl.adapters.ssh_connect import routed
+
+        return routed(target, self._config)
+
+    def _limiter(self, shared: _Shared, route: Route, jump: str | None) -> asyncio.Semaphore:
+        key = (jump or "", route.host, route.port)
+        return shared.limiters.setdefault(key, asyncio.Semaphore(LOGINS_AT_ONCE))
+
+    # Tunnels.
+
+    async def _tunnel(
+        self, shared: _Shared, route: Route, jump: str | None, stack: AsyncExitStack, way: tuple[str, ...]
+    ) -> asyncssh.SSHClientConnection | None:
+        """The connection to the last jump host before `route`, held by `stack`; None: it is reached directly."""
+        jump = jump or route.jump
+        if jump is None:
+            return None
+        if jump in way:
+            raise NodeUnreachable(
+                f"{route.peer}: its jump hosts lead in a circle: {' → '.join((*way, jump))}"
+            )
+        tunnel = shared.tunnels.get(jump)
+        if tunnel is None or _broken(tunnel):
+            tunnel = self._dug(shared, jump, way)
+            shared.tunnels[jump] = tunnel
+        tunnel.users += 1
+        stack.push_async_callback(self._left, shared, jump, tunnel)
+        try:
+            return await asyncio.shield(tunnel.task)
+        except NodeError as error:
+            raise NodeUnreachable(
+                f"{route.peer}: its jump host does not let us through: {error}", hint=error.hint
+            ) from error
+
+    def _dug(self, shared: _Shared, jump: str, way: tuple[str, ...]) -> _Tunnel:
+        stack = AsyncExitStack()
+        # A task of its own, because it belongs to all who wait for it: none of them may cancel it for the others.
+        # `_left` of the last of them awaits its end.
+        task = asyncio.create_task(self._jumped(shared, jump, stack, (*way, jump)))
+        return _Tunnel(task=task, stack=stack)
+
+    async def _jumped(
+        self, shared: _Shared, jump: str, stack: AsyncExitStack, way: tuple[str, ...]
+    ) -> asyncssh.SSHClientConnection:
+        from dasctl.adapters.ssh_connect import logged_in
+
+        *before, last = jump.split(",")
+        node = self._nodes.get(last)
+        target = _target(last, node) if node else _target_of_text(last)
+        route = self._route(target)
+        through = ",".join(before) or (node.jump if node else None)
+        return await logged_in(
+            route,
+            self._host_keys,
+            shared.keys,
+            timeout_s=self._timeout_s,
+            tunnel=await self._tunnel(shared, route, through, stack, way),
+            password=None,
+            limiter=self._limiter(shared, route, through),
+            stack=stack,
+        )
+
+    @staticmethod
+    async def _left(shared: _Shared, jump: str, tunnel: _Tunnel) -> None:
+        tunnel.users -= 1
+        if tunnel.users:
+            return
+        if shared.tunnels.get(jump) is tunnel:
+            del shared.tunnels[jump]
+        tunnel.task.cancel()
+        await asyncio.gather(tunnel.task, return_exceptions=True)
+        await tunnel.stack.aclose()
+
+
+def _broken(tunnel: _Tunnel) -> bool:
+    """Whether it served and broke. A failed one is kept: all who came for it fail alike, at once."""
+    if not tunnel.task.done() or tunnel.task.cancelled() or tunnel.task.exception() is not None:
+        return False
+    return tunnel.task.result().is_closed()
+
+
+def _target(name: str, node: Node) -> Target:
+    from dasctl.adapters.ssh_connect import Target
+
+    return Target(name=name, host=node.host, port=node.port, user=node.user, key=node.key)
+
+
+def _target_of_text(text: str) -> Target:
+    """`[user@]host[:port]`, as in ProxyJump, also as `ssh://…`; an IPv6 address stands in brackets."""
+    from dasctl.adapters.ssh_connect import Target
+
+    rest = text.strip().removeprefix("ssh://")
+    user, at, place = rest.rpartition("@")
+    host, port = place, ""
+    if place.startswith("["):
+        host, _, tail = place[1:].partition("]")
+        port = tail.removeprefix(":")
+    elif place.count(":") == 1:
+        host, _, port = place.partition(":")
+    if not host or (port and not port.isdigit()):
+        raise NodeUnreachable(f"not a jump host: {text!r}", hint="a node's name, or user@host:port")
+    return Target(name=text.strip(), host=host, port=int(port) if port else None, user=user if at else None)
+
+
+def _config_of_environment() -> Path | None:
+    path = os.environ.get(SSH_CONFIG)
+    return Path(path) if path else None

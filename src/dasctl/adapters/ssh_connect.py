@@ -1,0 +1,351 @@
+"""One SSH connection: what OpenSSH's configuration says about a host, the options of asyncssh, the login.
+
+What lives here: everything about one connection. What must not: which connections are shared, links, helpers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import asyncssh
+from asyncssh.kex import get_default_kex_algs
+from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
+
+from dasctl.adapters.host_keys import HostKey, HostKeys, Known
+from dasctl.adapters.link import Peer
+from dasctl.adapters.ssh_errors import FOREIGN, Shown, translated
+from dasctl.adapters.ssh_keys import Keys, Wanted, agent_socket
+from dasctl.errors import NodeUnreachable
+
+KEEPALIVE_S = 15.0  # between two signs of life; three without an answer end the connection
+KEEPALIVE_COUNT = 3
+_CLOSE_S = 1.0  # how long a connection may take to say goodbye
+# AES-GCM is nearly twice as fast as chacha20 here; the rest are for servers that have none.
+_CIPHERS = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "chacha20-poly1305@openssh.com",
+    "aes128-ctr",
+    "aes192-ctr",
+    "aes256-ctr",
+)
+_QUICKACK = getattr(socket, "TCP_QUICKACK", None)  # Linux only
+_SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
+_USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where to connect, as the domain or a jump names it; what is None is left to the configuration."""
+
+    name: str
+    host: str
+    port: int | None = None
+    user: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A target after the configuration has had its say."""
+
+    target: Target
+    host: str
+    port: int
+    alias: str  # under which host keys are known
+    jump: str | None  # ProxyJump
+    proxy: str | None  # ProxyCommand
+    wanted: Wanted
+    known_files: tuple[Path, ...]
+    options: asyncssh.SSHClientConnectionOptions
+
+    @property
+    def peer(self) -> Peer:
+        return Peer(name=self.target.name, address=f"{self.host}:{self.port}")
+
+
+def routed(target: Target, config: Path | None) -> Route:
+    """`target` as OpenSSH's configuration completes it. Raises NodeUnreachable for a configuration with a fault."""
+    try:
+        options = _configured(target, config)
+    except (ValueError, OSError) as error:
+        peer = Peer(name=target.name, address=target.host)
+        raise NodeUnreachable(f"{peer}: {error}", hint="correct the SSH configuration") from error
+    said = options.config
+    return Route(
+        target=target,
+        host=options.host,
+        port=options.port,
+        alias=options.host_key_alias or options.host,
+        jump=options.tunnel if isinstance(options.tunnel, str) else None,
+        proxy=cast("str | None", said.get("ProxyCommand")),
+        wanted=Wanted(
+            key=target.key,
+            files=tuple(cast("Sequence[str]", said.get("IdentityFile", ()))),
+            only=bool(said.get("IdentitiesOnly")),
+            agent=agent_socket(said.get("IdentityAgent", "")),
+        ),
+        known_files=_known_files(said),
+        options=options,
+    )
+
+
+def _configured(target: Target, config: Path | None) -> asyncssh.SSHClientConnectionOptions:
+    path = Path("~/.ssh/config").expanduser() if config is None else config
+    said = [str(path)] if path.is_file() else None
+    return asyncssh.SSHClientConnectionOptions(
+        config=said,
+        host=target.host,
+        port=() if target.port is None else target.port,
+        username=() if target.user is None else target.user,
+        client_keys=None,  # they are loaded once for all
+        known_hosts=None,
+        x509_trusted_certs=None,
+        x509_trusted_cert_paths=[],
+        host_based_auth=False,
+        kbdint_auth=False,
+        password_auth=False,
+        gss_host=None,
+        agent_forwarding=False,
+        x11_forwarding=False,
+        request_pty=False,
+        command=None,
+        keepalive_interval=KEEPALIVE_S,
+        keepalive_count_max=KEEPALIVE_COUNT,
+    )
+
+
+def _known_files(said: asyncssh.config.SSHConfig) -> tuple[Path, ...]:
+    user = cast("Sequence[str]", said.get("UserKnownHostsFile", _USER_KNOWN_HOSTS))
+    system = cast("Sequence[str]", said.get("GlobalKnownHostsFile", (_SYSTEM_KNOWN_HOSTS,)))
+    return tuple(Path(name).expanduser() for name in (*user, *system))
+
+
+class _Client(asyncssh.SSHClient):
+    """Remembers what the far side showed; trusts nothing by itself."""
+
+    def __init__(self, route: Route, shown: Shown, password: str | None) -> None:
+        self._route = route
+        self._shown = shown
+        self._password = password
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        """Let the kernel acknowledge at once what we receive.
+
+        sshd sends with Nagle's algorithm: its answer to our first request waits for the acknowledgement of what it
+        said before, and that would come 40 ms later. The kernel forgets the option, so it is set at each arrival.
+        """
+        sock = conn.get_extra_info("socket")
+        if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6) or _QUICKACK is None:
+            return
+        received = conn.data_received
+
+        def quickly_received(data: bytes, datatype: int | None = None) -> None:
+            received(data, datatype)
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+        setattr(conn, "data_received", quickly_received)  # noqa: B010 (asyncssh has no room for it)
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        self._shown.key = as_host_key(self._route, key)
+        return False
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        self._shown.authority = key.public_data
+        return False
+
+    def password_auth_requested(self) -> str | None:
+        password, self._password = self._password, None  # once: a wrong one is not better the second time
+        return password
+
+    def kbdint_auth_requested(self) -> str | None:
+        return "" if self._password is not None else None
+
+    def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> list[str] | None:
+        if not prompts:
+            return []
+        password, self._password = self._password, None
+        return None if password is None or len(prompts) != 1 else [password]
+
+
+def as_host_key(route: Route, key: asyncssh.SSHKey) -> HostKey:
+    """`key` as shown by the far side of `route`."""
+    algorithm, blob = key.export_public_key("openssh").decode("ascii").split()[:2]
+    return HostKey(host=route.alias, port=route.port, type=algorithm, blob=blob)
+
+
+@asynccontextmanager
+async def connected(
+    route: Route,
+    host_keys: HostKeys,
+    keys: Keys,
+    *,
+    timeout_s: float,
+    tunnel: asyncssh.SSHClientConnection | None = None,
+    password: str | None = None,
+    limiter: asyncio.Semaphore | None = None,
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """A connection that is logged in; closed at the end. `limiter` is held during the login only."""
+    async with contextlib.AsyncExitStack() as stack:
+        connection = await logged_in(
+            route,
+            host_keys,
+            keys,
+            timeout_s=timeout_s,
+            tunnel=tunnel,
+            password=password,
+            limiter=limiter,
+            stack=stack,
+        )
+        yield connection
+
+
+async def logged_in(
+    route: Route,
+    host_keys: HostKeys,
+    keys: Keys,
+    *,
+    timeout_s: float,
+    tunnel: asyncssh.SSHClientConnection | None,
+    password: str | None,
+    limiter: asyncio.Semaphore | None,
+    stack: contextlib.AsyncExitStack,
+) -> asyncssh.SSHClientConnection:
+    """Connect and log in; what has to be closed is put on `stack`. Raises NodeError."""
+    shown = Shown()
+    try:
+        shown.known = host_keys.known(route.alias, "", route.port, route.known_files)
+        pairs = [] if password is not None else await keys.offered(route.wanted, route.peer)
+        sock = None
+        async with limiter or contextlib.nullcontext(), asyncio.timeout(timeout_s):
+            if tunnel is None and route.proxy:
+                sock = await stack.enter_async_context(_proxy(route.proxy))
+            connection = await _login(route, host_keys, shown, pairs, tunnel, sock, password, timeout_s)
+    except FOREIGN as error:
+        raise translated(error, route.peer, shown, timeout_s=timeout_s) from error
+    stack.push_async_callback(_closed, connection)
+    return connection
+
+
+async def _login(
+    route: Route,
+    host_keys: HostKeys,
+    shown: Shown,
+    pairs: Sequence[object],
+    tunnel: asyncssh.SSHClientConnection | None,
+    sock: socket.socket | None,
+    password: str | None,
+    timeout_s: float,
+) -> asyncssh.SSHClientConnection:
+    def known(host: str, address: str, port: int | None) -> tuple[object, ...]:
+        shown.known = host_keys.known(route.alias, address, route.port, route.known_files)
+        return shown.known.trusted, shown.known.authorities, shown.known.revoked, (), (), (), ()
+
+    assert shown.known is not None
+    target = route.target
+    said = route.options.config
+    return await asyncssh.connect(
+        target.host,
+        () if target.port is None else target.port,
+        options=route.options,
+        config=None,
+        tunnel=tunnel,
+        sock=sock,
+        client_factory=lambda: _Client(route, shown, password),
+        proxy_command=None,
+        known_hosts=known,
+        server_host_key_algs=_host_key_algorithms(shown.known) if not said.get("HostKeyAlgorithms") else (),
+        kex_algs=_exchanges() if not said.get("KexAlgorithms") else (),
+        encryption_algs=_CIPHERS if not said.get("Ciphers") else (),
+        compression_algs=("none",),
+        client_keys=pairs or None,
+        public_key_auth=password is None,
+        password_auth=password is not None,
+        kbdint_auth=password is not None,
+        agent_path=None,
+        connect_timeout=timeout_s,
+        login_timeout=timeout_s,
+    )
+
+
+def _host_key_algorithms(known: Known) -> list[str]:
+    """What is known comes first, so that the server shows that key; certificates only where an authority is known."""
+    first = [name for key in known.trusted for name in key.sig_algorithms]
+    certificates = get_default_certificate_algs() if known.authorities else []
+    names = [*certificates, *first, *get_default_public_key_algs()]
+    return list(dict.fromkeys(name.decode("ascii") for name in names))
+
+
+def _exchanges() -> list[str]:
+    """Curve25519 first: the group exchange costs half a second."""
+    names = [name.decode("ascii") for name in get_default_kex_algs()]
+    return sorted(names, key=lambda name: (not name.startswith("curve25519"), "group-exchange" in name))
+
+
+async def _closed(connection: asyncssh.SSHClientConnection) -> None:
+    connection.close()
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await connection.wait_closed()
+    except TimeoutError:
+        connection.abort()
+
+
+@asynccontextmanager
+async def _proxy(command: str) -> AsyncIterator[socket.socket]:
+    """ProxyCommand, as OpenSSH runs it: by a shell, its input and output are the connection."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = subprocess.Popen(  # noqa: ASYNC220 (a fork of some milliseconds)
+            ["/bin/sh", "-c", f"exec {command}"],
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        try:
+            yield ours
+        finally:
+            process.kill()
+            process.wait()  # killed: it takes no time
+
+
+async def host_key(
+    route: Route, known: Known, *, tunnel: asyncssh.SSHClientConnection | None, timeout_s: float
+) -> HostKey:
+    """The key that the far side shows, without logging in or trusting it. Raises NodeError."""
+    shown = Shown(known=known)
+    target = route.target
+    try:
+        async with contextlib.AsyncExitStack() as stack, asyncio.timeout(timeout_s):
+            sock = None
+            if tunnel is None and route.proxy:
+                sock = await stack.enter_async_context(_proxy(route.proxy))
+            key = await asyncssh.get_server_host_key(
+                target.host,
+                () if target.port is None else target.port,
+                options=route.options,
+                config=None,
+                tunnel=tunnel,
+                sock=sock,
+                proxy_command=None,
+                kex_algs=_exchanges(),
+                server_host_key_algs=_host_key_algorithms(known),
+            )
+    except FOREIGN as error:
+        raise translated(error, route.peer, shown, timeout_s=timeout_s) from error
+    if key is None:
+        raise NodeUnreachable(f"{route.peer}: it showed no host key")
+    return as_host_key(route, key)

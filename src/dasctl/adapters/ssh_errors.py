@@ -1,0 +1,133 @@
+"""What can go wrong while a node is connected, in the operator's words.
+
+What lives here: the one translation of foreign exceptions (asyncssh, sockets, DNS) into `dasctl.errors`. What must
+not: decisions about going on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import socket
+from dataclasses import dataclass
+
+import asyncssh
+
+from dasctl.adapters.host_keys import HostKey, Known, fingerprint
+from dasctl.adapters.link import Peer
+from dasctl.errors import (
+    AuthenticationFailed,
+    ChangedHostKey,
+    NodeError,
+    NodeTimeout,
+    NodeUnreachable,
+    UnknownHostKey,
+)
+
+_MANY = re.compile(r"\[Errno (\d+)\]")  # asyncio joins the errors of several addresses into one text
+
+# All that a connection may raise; ValueError is a fault of the configuration or of a key.
+FOREIGN = (NodeError, asyncssh.Error, OSError, EOFError, ValueError)
+
+
+@dataclass(slots=True, kw_only=True)
+class Shown:
+    """What the far side showed while the connection was made. `key` None: it was trusted, or came not so far."""
+
+    known: Known | None = None
+    key: HostKey | None = None
+    authority: bytes | None = None  # of a host certificate that nobody trusts
+
+
+def translated(
+    error: Exception, peer: Peer, shown: Shown, *, timeout_s: float, methods: str = ""
+) -> NodeError:
+    """The NodeError for `error`; the caller raises it with `from`."""
+    match error:
+        case NodeError():
+            return error
+        case asyncssh.HostKeyNotVerifiable():
+            return _host_key(error, peer, shown)
+        case asyncssh.PermissionDenied():
+            return _denied(peer, methods)
+        case asyncssh.KeyExchangeFailed():
+            return NodeUnreachable(f"{peer}: no common algorithm: {error.reason}")
+        case asyncssh.ChannelOpenError():
+            return NodeUnreachable(f"{peer}: {error.reason or 'the session was refused'}")
+        case asyncssh.DisconnectError():
+            return _disconnected(error, peer)
+        case TimeoutError():
+            return NodeTimeout(
+                f"{peer}: no answer within {timeout_s:g} s",
+                hint="is it up, and does a firewall let this machine in?",
+            )
+        case socket.gaierror():
+            return NodeUnreachable(
+                f"{peer}: the host name is not known",
+                hint=f"correct it: dasctl update-node-ssh {peer.name} --nodehost HOST",
+            )
+        case OSError():
+            return _socket(error, peer)
+        case _:
+            return NodeUnreachable(f"{peer}: {error}", hint="look at the SSH configuration for this host")
+
+
+def _socket(error: OSError, peer: Peer) -> NodeUnreachable:
+    number = error.errno
+    if number is None:
+        numbers = [int(text) for text in _MANY.findall(str(error))]
+        number = numbers[0] if numbers else 0
+    reason = os.strerror(number).lower() if number else str(error)
+    hints = {
+        errno.ECONNREFUSED: "nothing listens there: is sshd running, and is the port right?",
+        errno.EHOSTUNREACH: "is the machine up and in the network?",
+        errno.ENETUNREACH: "is this machine in the network?",
+    }
+    return NodeUnreachable(f"{peer}: {reason}", hint=hints.get(number, ""))
+
+
+def _disconnected(error: asyncssh.DisconnectError, peer: Peer) -> NodeUnreachable:
+    if isinstance(error, asyncssh.ConnectionLost):
+        return NodeUnreachable(
+            f"{peer}: the connection was closed during the login",
+            hint="its sshd refuses this machine, or has too many logins at once (MaxStartups)",
+        )
+    return NodeUnreachable(f"{peer}: {error.reason or 'disconnected'}")
+
+
+def _denied(peer: Peer, methods: str) -> AuthenticationFailed:
+    tried = f" ({methods})" if methods else ""
+    return AuthenticationFailed(
+        f"{peer}: no key was accepted{tried}",
+        hint=f"put a key there: dasctl setup-ssh {peer.name}",
+    )
+
+
+def _host_key(error: asyncssh.HostKeyNotVerifiable, peer: Peer, shown: Shown) -> NodeError:
+    key = shown.key
+    if "revoked" in str(error.reason):
+        return ChangedHostKey(f"{peer} showed a host key that is revoked", hint="do not trust this machine")
+    if shown.authority is not None:
+        mark = fingerprint(shown.authority)
+        return UnknownHostKey(
+            f"{peer} showed a certificate of the unknown host authority {mark}",
+            fingerprint=mark,
+            hint="add it as @cert-authority to ~/.ssh/known_hosts",
+        )
+    if key is None:
+        return ChangedHostKey(f"{peer}: the host certificate is not valid: {error.reason}")
+    if shown.known is not None and shown.known.exact and shown.known.trusted:
+        accepted = ", ".join(f"{trusted.get_fingerprint()}" for trusted in shown.known.trusted)
+        return ChangedHostKey(
+            f"{peer} showed another host key than the accepted one: "
+            f"{key.fingerprint} ({key.type}) instead of {accepted}",
+            hint="somebody may listen in between. If the key was changed on purpose, accept the new one: "
+            f"dasctl update-node-ssh {peer.name} --host-key {key.fingerprint}",
+        )
+    return UnknownHostKey(
+        f"{peer} showed a host key that is not known: {key.fingerprint} ({key.type})",
+        fingerprint=key.fingerprint,
+        hint=f"compare it, and accept it: dasctl update-node-ssh {peer.name} --host-key {key.fingerprint} "
+        "(or --accept-host-key)",
+    )

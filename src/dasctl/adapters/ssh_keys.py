@@ -1,0 +1,160 @@
+"""The user's keys: files, certificates, the agent. Each file is read once, however many nodes it opens.
+
+What lives here: which keys are offered, in which order. What must not: connections to nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncssh
+
+from dasctl.adapters.link import Peer
+from dasctl.errors import AuthenticationFailed
+
+_DEFAULT_FILES = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")  # below ~/.ssh
+
+KeyPair = asyncssh.SSHKeyPair | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate] | asyncssh.SSHKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFile:
+    """One private key file. `key` None: it is encrypted. `public` is None only then, without a .pub beside it."""
+
+    key: asyncssh.SSHKey | None
+    public: bytes | None
+    certificate: asyncssh.SSHCertificate | None
+
+    @property
+    def identities(self) -> tuple[bytes, ...]:
+        """How an agent names this key."""
+        certificate = (self.certificate.public_data,) if self.certificate else ()
+        return (*certificate, self.public) if self.public else certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which keys a node is offered. `only`: no others, even if the agent has some. `key`: the node's own."""
+
+    key: str | None
+    files: tuple[str, ...]  # of the SSH configuration; none: the defaults
+    only: bool
+    agent: str  # the agent's socket, or empty
+
+
+class Keys:
+    """All that can open a node; one agent for all."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, KeyFile] = {}
+        self._agents: dict[str, asyncssh.SSHAgentClient] = {}
+
+    async def offered(self, wanted: Wanted, peer: Peer) -> list[KeyPair]:
+        """The keys, in the order of OpenSSH: the agent's first. Raises AuthenticationFailed where that is certain."""
+        if wanted.key is not None:
+            return await self._own(wanted.key, wanted.agent, peer)
+        files = self._configured(wanted.files) if wanted.files else self._defaults()
+        identities = [name for file in files for name in file.identities]
+        agent = await self._of_agent(wanted.agent, identities if wanted.only else None)
+        held = {pair.key_public_data for pair in agent}
+        return [*agent, *_pairs([file for file in files if file.public not in held])]
+
+    def close(self) -> None:
+        """Let go of the agents."""
+        for agent in self._agents.values():
+            agent.close()
+        self._agents.clear()
+
+    async def _own(self, name: str, agent: str, peer: Peer) -> list[KeyPair]:
+        path = Path(name).expanduser()
+        try:
+            file = self._read(path)
+        except FileNotFoundError as error:
+            raise AuthenticationFailed(
+                f"{peer}: the key file {path} does not exist",
+                hint=f"correct it: dasctl update-node-ssh {peer.name} --sshkeyfile FILE",
+            ) from error
+        except (OSError, asyncssh.KeyImportError) as error:
+            raise AuthenticationFailed(f"{peer}: the key file {path} cannot be used: {error}") from error
+        if file.key is not None:
+            return _pairs([file])
+        pairs = await self._of_agent(agent, file.identities) if file.identities else []
+        if not pairs:
+            raise AuthenticationFailed(
+                f"{peer}: the key file {path} is encrypted, and no agent holds its key",
+                hint=f"start an agent and give it the key: eval $(ssh-agent); ssh-add {path}",
+            )
+        return list(pairs)
+
+    def _configured(self, names: Sequence[str]) -> list[KeyFile]:
+        """Those that can be read; as with OpenSSH, a configured key that is not there is passed over."""
+        files = []
+        for name in names:
+            with contextlib.suppress(OSError, asyncssh.KeyImportError):
+                files.append(self._read(Path(name).expanduser()))
+        return files
+
+    def _defaults(self) -> list[KeyFile]:
+        folder = Path("~/.ssh").expanduser()
+        return self._configured([str(folder / name) for name in _DEFAULT_FILES])
+
+    def _read(self, path: Path) -> KeyFile:
+        if path not in self._files:
+            self._files[path] = _key_file(path)
+        return self._files[path]
+
+    async def _of_agent(self, path: str, identities: Sequence[bytes] | None) -> list[asyncssh.SSHKeyPair]:
+        """The agent's keys, anew for each connection: a pair remembers what was chosen for its connection."""
+        if not path or (identities is not None and not identities):
+            return []
+        agent = self._agents.setdefault(path, asyncssh.SSHAgentClient(path))
+        with contextlib.suppress(ValueError, OSError, asyncio.IncompleteReadError):
+            return list(await agent.get_keys(identities))
+        return []
+
+
+def agent_socket(configured: object) -> str:
+    """The agent's socket: IdentityAgent of the configuration, or SSH_AUTH_SOCK."""
+    if configured is None:
+        return ""  # `IdentityAgent none`
+    if not configured or configured == "SSH_AUTH_SOCK":
+        return os.environ.get("SSH_AUTH_SOCK", "")
+    return str(Path(str(configured)).expanduser())
+
+
+def _pairs(files: Sequence[KeyFile]) -> list[KeyPair]:
+    pairs: list[KeyPair] = []
+    for file in files:
+        if file.key is None:
+            continue
+        pairs.append((file.key, file.certificate) if file.certificate else file.key)
+    return pairs
+
+
+def _key_file(path: Path) -> KeyFile:
+    data = path.read_bytes()
+    certificate = None
+    with contextlib.suppress(OSError, asyncssh.KeyImportError):
+        certificate = asyncssh.read_certificate(f"{path}-cert.pub")
+    try:
+        key = asyncssh.import_private_key(data)
+    except asyncssh.KeyEncryptionError:
+        return KeyFile(key=None, public=_public_beside(path), certificate=certificate)
+    except asyncssh.KeyImportError as error:
+        if "assphrase" in str(error):
+            return KeyFile(key=None, public=_public_beside(path), certificate=certificate)
+        # A public key in the place of a private one: the agent holds the other half.
+        public = asyncssh.import_public_key(data).public_data
+        return KeyFile(key=None, public=public, certificate=certificate)
+    return KeyFile(key=key, public=key.public_data, certificate=certificate)
+
+
+def _public_beside(path: Path) -> bytes | None:
+    with contextlib.suppress(OSError, asyncssh.KeyImportError):
+        return asyncssh.read_public_key(f"{path}.pub").public_data
+    return None

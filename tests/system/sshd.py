@@ -1,0 +1,250 @@
+"""Real OpenSSH servers on loopback for tests: one per node, each with a folder of its own as home.
+
+As root the nodes belong to the unprivileged user `dasnode`; otherwise to whoever runs the tests. A missing sshd fails
+the test and says what to install; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SSHD = "/usr/sbin/sshd"
+NODE_USER = "dasnode"
+_START_S = 20.0  # machines that run tests are shared
+
+
+class SshdMissing(Exception):
+    """There is no OpenSSH server to test with."""
+
+
+def node_user(name: str = NODE_USER, shell: str = "/bin/sh") -> str:
+    """The user whom nodes belong to; as root an unprivileged one with this login shell, made where it is missing."""
+    if os.getuid() != 0:
+        return pwd.getpwuid(os.getuid()).pw_name
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        # Two test runs may do so at once: the second one finds the user made.
+        subprocess.run(["useradd", "-m", "-s", shell, name], check=False, capture_output=True)
+        subprocess.run(["usermod", "-p", "*", name], check=True, capture_output=True)
+    return name
+
+
+def make_key(path: Path, *, passphrase: str = "") -> Path:
+    """A new ed25519 key pair at `path` and `path`.pub."""
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "test", "-f", str(path)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@dataclass(kw_only=True)
+class Sshd:
+    """One server. `options` are further lines of its configuration. Start, stop, hang, reset; `port` stays."""
+
+    folder: Path
+    host_key: Path
+    authorized: str
+    user: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    port: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def home(self) -> Path:
+        """HOME of whoever logs in."""
+        return self.folder / "home"
+
+    @property
+    def log(self) -> str:
+        path = self.folder / "sshd.log"
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> Sshd:
+        if not Path(SSHD).exists():
+            raise SshdMissing(
+                f"{SSHD} is missing: apt-get install openssh-server (RHEL: dnf install openssh-server)"
+            )
+        if os.getuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        self._prepare()
+        for _ in range(5):  # the free port may be taken by another before sshd binds it
+            self.port = self.port or free_port()
+            if self._started():
+                return self
+            self.port = 0
+        raise AssertionError(f"sshd did not start:\n{self.log}")
+
+    def _prepare(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(exist_ok=True)
+        keys = self.folder / "authorized_keys"
+        keys.write_text(self.authorized)
+        if os.getuid() == 0:
+            entry = pwd.getpwnam(self.user)
+            os.chown(self.home, entry.pw_uid, entry.pw_gid)
+            keys.chmod(0o644)
+            for folder in (self.folder, *self.folder.parents):
+                if folder == Path("/") or folder.stat().st_mode & 0o1000:
+                    break  # the folder of everybody's temporary files
+                folder.chmod(folder.stat().st_mode | 0o055)
+
+    def _started(self) -> bool:
+        lines = {
+            "ListenAddress": f"127.0.0.1:{self.port}",
+            "HostKey": str(self.host_key),
+            "PidFile": str(self.folder / "sshd.pid"),
+            "AuthorizedKeysFile": str(self.folder / "authorized_keys"),
+            "StrictModes": "no",
+            "UsePAM": "no",
+            "PasswordAuthentication": "no",
+            "KbdInteractiveAuthentication": "no",
+            "PrintMotd": "no",
+            "PrintLastLog": "no",
+            "MaxStartups": "200",
+            "MaxSessions": "100",
+            "UseDNS": "no",
+            "LogLevel": "VERBOSE",
+            "SetEnv": f"HOME={self.home}",
+            "Subsystem": "sftp internal-sftp",
+            **self.options,
+        }
+        config = self.folder / "sshd_config"
+        config.write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
+        with open(self.folder / "sshd.log", "ab") as log:
+            self._process = subprocess.Popen(
+                [SSHD, "-D", "-e", "-f", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                return False
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return True
+            time.sleep(0.02)
+        self.stop()
+        return False
+
+    def stop(self) -> None:
+        """End the server and its connections."""
+        if self._process is None:
+            return
+        self.resume()
+        self.reset_connections()
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def hang(self) -> None:
+        """The server and its connections stop to answer; the kernel still accepts connections."""
+        for pid in (self.pid, *self._session_pids()):
+            _signal(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        for pid in (*self._session_pids(), self.pid):
+            _signal(pid, signal.SIGCONT)
+
+    def reset_connections(self) -> None:
+        """Kill the processes that hold the connections; the server goes on."""
+        for pid in self._session_pids():
+            _signal(pid, signal.SIGKILL)
+
+    def _session_pids(self) -> list[int]:
+        """The children and grandchildren that are called sshd: privileged and unprivileged halves of connections."""
+        found, parents = [], [self.pid]
+        while parents:
+            parent = parents.pop()
+            for pid in _children(parent):
+                if _name(pid).startswith("sshd"):
+                    found.append(pid)
+                    parents.append(pid)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class SshSetting:
+    """What tests share: keys, and an isolated HOME with its own ssh config and known_hosts."""
+
+    home: Path
+    key: Path
+    other_key: Path
+    host_key: Path
+
+    @property
+    def public(self) -> str:
+        return Path(f"{self.key}.pub").read_text()
+
+    @property
+    def config(self) -> Path:
+        return self.home / ".ssh" / "config"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.home / ".ssh" / "known_hosts"
+
+    @property
+    def host_public(self) -> str:
+        """Type and blob of the servers' host key."""
+        return " ".join(Path(f"{self.host_key}.pub").read_text().split()[:2])
+
+    def know(self, sshd: Sshd) -> None:
+        """Put the server's key into the user's known_hosts."""
+        with open(self.known_hosts, "a") as file:
+            file.write(f"[127.0.0.1]:{sshd.port} {self.host_public}\n")
+
+
+def have_sshd() -> None:
+    """Raise SshdMissing where tests cannot have a server."""
+    if not Path(SSHD).exists() or shutil.which("ssh-keygen") is None:
+        raise SshdMissing("an OpenSSH server is needed: apt-get install openssh-server")
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(text) for text in task.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
