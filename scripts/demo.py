@@ -240,7 +240,7 @@ def main() -> int:
             show_logs(demo)
             return 1
         except KeyboardInterrupt:
-            console.print("\n   stopped by you; cleaning up")
+            console.print("\n   interrupted; cleaning up")
             return 130
     gone = not os.path.lexists(place.root)
     if not gone:

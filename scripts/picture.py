@@ -7,6 +7,7 @@ on its screen in the end is drawn.
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def main() -> int:
     )
     console.print(screen, soft_wrap=False)
     # A fixed id: the same screen makes the same file.
-    TARGET.write_text(console.export_svg(title="dasctl", theme=MONOKAI, unique_id="terminal"))
+    drawing = console.export_svg(title="dasctl", theme=MONOKAI, unique_id="terminal")
+    # Rich asks a web server for its font; a picture in a README should ask nobody.
+    TARGET.write_text(re.sub(r"\s*@font-face \{.*?\}", "", drawing, flags=re.DOTALL))
     sys.stdout.write(f"{TARGET.relative_to(TARGET.parent.parent)}: {screen.plain.count(chr(10))} lines\n")
     return 0
 

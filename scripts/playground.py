@@ -102,7 +102,12 @@ class Playground:
 
 @contextlib.contextmanager
 def playground_open(prefix: str) -> Iterator[Playground]:
-    """A new place; at the end its processes are ended and its folder is removed, whatever happened."""
+    """A new place; at the end its processes are ended and its folder is removed, whatever happened.
+
+    SIGTERM and SIGHUP end the program as Ctrl-C does, so that they too leave nothing behind.
+    """
+    for kind in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(kind, _interrupt)
     root = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
     place = Playground(root=root, env=_environment(root))
     try:
@@ -113,6 +118,10 @@ def playground_open(prefix: str) -> Iterator[Playground]:
         place.stop_nodes()
         _end(place)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def dasctl() -> str:
