@@ -59,14 +59,16 @@ def run_wired(call: Call, settings: Settings, *, on_event: Callable[[Event], Non
     from dasctl import wiring
 
     operation = call.resolve()
-    if not call.needs_domain:
-        return wiring.run_without_domain(call.command, lambda: operation(**call.arguments))
     options = wiring.Options(
         domain=settings.domain,
         parallel=settings.parallel,
         wait_s=settings.wait_s,
         timeout_s=settings.timeout_s,
     )
+    if not call.needs_domain:
+        return wiring.run_without_domain(
+            options, call.command, lambda outside: operation(outside, **call.arguments), on_event=on_event
+        )
     return wiring.run(
         options, call.command, lambda context: operation(context, **call.arguments), on_event=on_event
     )

@@ -14,7 +14,9 @@ from dasctl.cli.session import session_of
 def create_domain(
     ctx: typer.Context,
     root: Path = typer.Argument(..., metavar="DIR", help="The folder to make; it must be empty or absent."),
-    name: str | None = typer.Option(None, "--name", help="The domain's name. [default: the folder's]"),
+    name: str | None = typer.Option(
+        None, "--name", metavar="NAME", help="The domain's name. [default: the folder's]"
+    ),
     sample: bool = typer.Option(False, "--sample", help="Fill it with the sample domain: a small shop."),
 ) -> int:
     """Make a domain folder from a commented template.

@@ -27,7 +27,7 @@ _INSTANCES = typer.Argument(
 )
 _CLUSTERS = typer.Argument(..., metavar="CLUSTER...", autocompletion=complete.clusters, help="The clusters.")
 _SYNC = typer.Option(
-    Sync.normal, "--sync",
+    Sync.normal, "--sync", metavar="none|normal|full",
     help="What to synchronise first: nothing, what differs, or what differs and remove what is not the repository's.",
 )  # fmt: skip
 _KILL = typer.Option(False, "--kill", help="End a server that has not stopped after its grace period.")

@@ -95,7 +95,9 @@ def start_local_instance(
     ctx: typer.Context,
     name: str | None = _NAME,
     node_dir: Path | None = _NODE_DIR,
-    sync: Sync = typer.Option(Sync.normal, "--sync", help="What to synchronise from the DAS first."),
+    sync: Sync = typer.Option(
+        Sync.normal, "--sync", metavar="none|normal|full", help="What to synchronise from the DAS first."
+    ),
 ) -> int:
     """Synchronise this node's instance from the DAS, and start it.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +84,15 @@ def _declared(
     """Nothing: its parameters are the declaration."""
 
 
-def global_params() -> list[Any]:
-    """Fresh parameters for one command. They are not passed to its function: `settings_of` has their values."""
+@cache
+def global_params() -> tuple[Any, ...]:
+    """The parameters, shared by all commands. They are not passed to its function: `settings_of` has their values."""
     app = typer.Typer(add_completion=False)
     app.command()(_declared)
     params = typer.main.get_command(app).params
     for param in params:
         param.expose_value = False
-    return params
+    return tuple(params)
 
 
 GLOBAL_NAMES = ("domain", "json", "terse", "quiet", "verbose", "parallel", "wait", "timeout", "version")

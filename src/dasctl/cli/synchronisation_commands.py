@@ -37,11 +37,13 @@ _FULL = typer.Option(False, "--full", help="Also remove files that are not the r
 _CRITERION = typer.Option(
     None,
     "--criterion",
+    metavar="modtime|hash",
     help="What counts as changed: size and modtime, or the contents. [default: the domain's]",
 )
 _DEVIATIONS = typer.Option(
     None,
     "--deviations",
+    metavar="overwrite|keep|fail",
     help="What to do with files that were changed on an instance. [default: the domain's]",
 )
 
