@@ -35,7 +35,8 @@ class Decoder:
     Raises FrameError, after which the decoder must not be used again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = MAX_BODY) -> None:
+        self._largest = largest  # bytes of one body
         self._buffer = bytearray()
         self._header: Header | None = None
         self._size = 0
@@ -61,6 +62,8 @@ class Decoder:
                     raise FrameError("a header line of more than %d bytes" % MAX_HEADER)
                 return None
             self._header, self._size = parse_header(bytes(self._buffer[:end]))
+            if self._size > self._largest:
+                raise FrameError("a body of %d bytes" % self._size)
             del self._buffer[: end + 1]
         if len(self._buffer) < self._size:
             return None
@@ -74,7 +77,7 @@ def parse_header(line: bytes) -> tuple[Header, int]:
     """(header, size) of one header line without its newline."""
     try:
         header = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FrameError("a header that is not JSON: %r" % line[:80]) from None
     if not isinstance(header, dict):
         raise FrameError("a header that is not an object: %r" % line[:80])

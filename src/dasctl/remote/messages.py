@@ -68,6 +68,7 @@ def instances(header: Header, check: Callable[[Header], Header]) -> list[Header]
 def common(header: Header) -> Header:
     """What all requests about instances carry."""
     return {
+        "op": need(header, "op", str),
         "dir": need(header, "dir", str),
         "domain": need(header, "domain", str),
         "epoch": optional(header, "epoch", int, 0),

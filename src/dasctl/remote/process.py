@@ -70,7 +70,11 @@ def load(place: state.Place) -> Record | None:
         record = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or type(record.get("pid")) is not int or type(record.get("ticks")) is not int:
+    if (
+        not isinstance(record, dict)
+        or type(record.get("pid")) is not int
+        or type(record.get("ticks")) is not int
+    ):
         return None
     return record if record["pid"] > 1 else None
 
