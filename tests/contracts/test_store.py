@@ -110,7 +110,9 @@ def faults_of(text: str) -> list[str]:
 
 
 def test_all_faults_at_once_with_line_and_path() -> None:
-    text = SHOP.replace("node: n1", "node: n9").replace("port: 2222", "port: twenty").replace("start:", "strat:")
+    text = (
+        SHOP.replace("node: n1", "node: n9").replace("port: 2222", "port: twenty").replace("start:", "strat:")
+    )
     text += "wrong: 1\n"
     found = faults_of(text)
     where = {fault.split(": ")[1] for fault in found}
@@ -125,7 +127,10 @@ def test_all_faults_at_once_with_line_and_path() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("format: 1\nformat: 1\n", "config/domain.yaml:2: format: the key stands twice, in line 1 and line 2"),
+        (
+            "format: 1\nformat: 1\n",
+            "config/domain.yaml:2: format: the key stands twice, in line 1 and line 2",
+        ),
         ("a: [1\nb: 2\n", "config/domain.yaml:2:"),
         ("a:\n\tb: 1\n", "spaces"),
         ("a: \x01\n", "U+0001"),
@@ -134,10 +139,10 @@ def test_all_faults_at_once_with_line_and_path() -> None:
         ("&a a: {b: *c}\n", "undefined alias"),
         ("a: &a {b: *a}\n", "contains itself"),
         ("a: 1\n---\nb: 2\n", "but found another document"),
-        ("domain: {name: x, id: %s}\n" % ID, "config/domain.yaml:1: the key 'format' is missing"),
+        ("domain: {name: x, id: %s}\n" % ID, "config/domain.yaml:1: format: this key is missing"),
         ("format: 0\n", "format: expected 1, found 0"),
         ("format: '1'\n", "format: expected a whole number, found '1'"),
-        ("format: 1\ndomain:\n", "the key 'domain' is missing"),
+        ("format: 1\ndomain:\n", "domain: this key is missing"),
         ("format: 1\ndomain: []\n", "domain: expected a mapping, found a list"),
         ("format: 1\nnodes: [a]\n", "nodes: expected a mapping, found a list"),
         ("format: 1\nnodes: {n1: }\n", "nodes/n1: expected a mapping, found nothing"),
@@ -165,7 +170,9 @@ def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:
 def test_texts_stay_as_they_are_written() -> None:
     texts = "no, on, yes, 0644, 08081, 12:30, 1.10, 1e3, 0x1F, 2024-01-01, 1_000, True, .5"
     properties = ", ".join(f"p{number}: {text}" for number, text in enumerate(texts.split(", ")))
-    text = SHOP.replace("{node: n1, cluster: web}", f"{{node: n1, cluster: web, properties: {{{properties}}}}}")
+    text = SHOP.replace(
+        "{node: n1, cluster: web}", f"{{node: n1, cluster: web, properties: {{{properties}}}}}"
+    )
     assert list(MemoryStore(text).load().instances["web1"].properties.values()) == texts.split(", ")
 
 
@@ -226,7 +233,10 @@ def test_an_edit_changes_only_the_lines_it_must(
     assert parsed(after).data == edited(parsed(text).data, edits)
     went, new = changed_lines(text, after)
     if not end and new:  # a line behind the last one ends that one
-        went, new = [x for x in went if x.strip() != "# the end"], [x for x in new if x.strip() != "# the end"]
+        went, new = (
+            [x for x in went if x.strip() != "# the end"],
+            [x for x in new if x.strip() != "# the end"],
+        )
     assert (len(went), len(new)) == (gone, came), (went, new)
     if newline == "\r\n":
         assert "\n" not in after.replace("\r\n", "")
@@ -251,24 +261,32 @@ SHAPES = {
     "folded": "instances:\n  a:\n    node: n1\n    config: c\n    properties:\n      p: >-\n        one\n        two\n\n  b: {node: n1, config: c}\n",
     "document marks": "instances:\n  a: {node: n1, config: c}\n  b: {node: n1, config: c}\n...\n",
 }
-HEAD = (
-    f"%YAML 1.1\n---\nformat: 1\ndomain: {{name: d, id: {ID}}}\nnodes: {{n1: {{host: h}}}}\nconfigs: {{c: {{start: x}}}}\n"
-)
+HEAD = f"%YAML 1.1\n---\nformat: 1\ndomain: {{name: d, id: {ID}}}\nnodes: {{n1: {{host: h}}}}\nconfigs: {{c: {{start: x}}}}\n"
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_every_shape_of_a_section(shape: str) -> None:
     head = HEAD if "..." in shape else HEAD.split("---\n")[1]
     text = head + shape
-    new = {"node": "n1", "config": "c", "properties": {"q": 'it\'s "é" 𝄞: #', "empty": "", "tab": "a\tb\nc", "t": True}}
+    new = {
+        "node": "n1",
+        "config": "c",
+        "properties": {"q": 'it\'s "é" 𝄞: #', "empty": "", "tab": "a\tb\nc", "t": True},
+    }
     data = parsed(text).data
     tries: list[list[Any]] = [[Put(path=("instances", "z"), value=new)]]
     if data.get("instances"):
         tries += [
             [Put(path=("instances", "a", "properties", "p"), value=1)],
-            [Put(path=("instances", "a", "properties", "p"), value="x"), Put(path=("instances", "y"), value=new)],
+            [
+                Put(path=("instances", "a", "properties", "p"), value="x"),
+                Put(path=("instances", "y"), value=new),
+            ],
             [Drop(path=("instances", "b"))],
-            [Put(path=("instances", "b", "node"), value="n1"), Put(path=("instances", "b", "properties"), value={})],
+            [
+                Put(path=("instances", "b", "node"), value="n1"),
+                Put(path=("instances", "b", "properties"), value={}),
+            ],
             [Put(path=("instances", "b"), value=new)],
             [Drop(path=("instances", "b")), Drop(path=("instances", "a"))],
             [Drop(path=("instances",)), Put(path=("instances", "z"), value=new)],
@@ -277,7 +295,9 @@ def test_every_shape_of_a_section(shape: str) -> None:
         after = edit_text(text, edits)
         assert parsed(after).data == edited(data, edits)
         went, _ = changed_lines(text, after)
-        kept = [line for line in text.splitlines() if line.startswith(("format", "domain", "nodes", "configs"))]
+        kept = [
+            line for line in text.splitlines() if line.startswith(("format", "domain", "nodes", "configs"))
+        ]
         assert not set(kept) & {line.rstrip("\n") for line in went} or not text.endswith("\n")
 
 
@@ -302,7 +322,10 @@ def test_adding_and_removing_gives_the_same_bytes(store_of: Callable[..., Any]) 
     text = SHOP.split("instances:")[0] + "instances: {}  # none yet\n# end\n"
     store = store_of(text)
     store.edit([Put(path=("instances", "web3"), value=WEB3)])
-    assert "instances:  # none yet\n  web3: {node: n1, cluster: web, properties: {http.port: 8081}}\n# end\n" in text_of(store)
+    assert (
+        "instances:  # none yet\n  web3: {node: n1, cluster: web, properties: {http.port: 8081}}\n# end\n"
+        in text_of(store)
+    )
     store.edit([Drop(path=("instances", "web3"))])
     assert text_of(store) == text
 

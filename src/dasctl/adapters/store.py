@@ -21,6 +21,7 @@ from dasctl.core import names
 from dasctl.core.domain import Domain
 from dasctl.core.edits import Edit, Put
 from dasctl.core.templates import without_entries
+from dasctl.core.validate import warnings
 from dasctl.errors import DomainNotFound, InvalidDomain, OperationFailed, UsageError
 
 FOLDERS = ("config", "applications", "lib", "docroot")
@@ -55,6 +56,9 @@ class YamlStore:
 
     def load(self) -> Domain:
         return domain_of(self._read())
+
+    def warnings(self, domain: Domain) -> tuple[str, ...]:
+        return tuple(str(fault) for fault in warnings(domain))
 
     def edit(self, edits: Sequence[Edit]) -> Domain:
         from dasctl.adapters.yaml_edit import edit_text  # brings ruamel.yaml

@@ -24,6 +24,7 @@ from dasctl.errors import DasctlError, InvalidDomain, OperationFailed
 
 WIDTH = 110  # columns; an entry that is longer as a flow mapping is written as a block
 INDENT = 2
+ROUNDS = 3  # an entry with an anchor changes its aliases, too: the next round writes those out
 
 
 def edit_text(text: str, edits: Sequence[Edit], *, file: str = FILE) -> str:
@@ -35,15 +36,23 @@ def edit_text(text: str, edits: Sequence[Edit], *, file: str = FILE) -> str:
         raise OperationFailed(f"{file} has no entry to change: {error}") from error
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     result = text.removeprefix("\ufeff")
-    for edit in _smallest(before, wanted, ()):
-        result = _spliced(result, edit, file=file)
-    try:
-        unequal = not _same(parsed(result, file=file).data, wanted)
-    except InvalidDomain as error:
-        raise _by_hand(file) from error
-    if unequal:
+    for _ in range(ROUNDS):
+        now = _data(result, file)
+        if _same(now, wanted):
+            return mark + result
+        for edit in _smallest(now, wanted, ()):
+            result = _spliced(result, edit, wanted, file=file)
+    if not _same(_data(result, file), wanted):
         raise _by_hand(file)
     return mark + result
+
+
+def _data(text: str, file: str) -> Any:
+    """The plain data of a text that was edited; one that cannot be read any more shows that it could not be edited."""
+    try:
+        return parsed(text, file=file).data
+    except InvalidDomain as error:
+        raise _by_hand(file) from error
 
 
 def _by_hand(file: str) -> DasctlError:
@@ -143,30 +152,45 @@ def _offsets(event: Any) -> tuple[int, int]:
 # The splices.
 
 
-def _spliced(text: str, edit: Edit, *, file: str) -> str:
-    root = _spans(text)
-    holder, key, place = None, None, root
-    for depth, name in enumerate(edit.path[:-1]):
+def _spliced(text: str, edit: Edit, wanted: Any, *, file: str) -> str:
+    try:
+        root = _spans(text)
+    except yaml.YAMLError as error:
+        raise _by_hand(file) from error
+    holder: _Span | None = None
+    key, place = None, root
+    for depth, name in enumerate(edit.path):
+        if place.kind == "alias" or (
+            _is_merged(place) and place.find(name) is None and isinstance(edit, Drop)
+        ):
+            # What is shared cannot be changed for one: it is written out.
+            if holder is None or key is None or (number := holder.find(key.text)) is None:
+                raise _by_hand(file)
+            return _replace(text, holder, number, _at(wanted, edit.path[:depth]))
+        if place.kind != "map" and not place.empty:
+            raise _by_hand(file)
         number = place.find(name) if place.kind == "map" else None
         if number is None:
-            if isinstance(edit, Put) and place.kind == "map":
-                return _add(text, place, holder, key, name, _nested(edit.path[depth + 1 :], edit.value))
-            raise _by_hand(file)
+            if isinstance(edit, Drop):
+                return text  # gone with what was written out above it; the comparison at the end judges
+            return _add(text, place, holder, key, name, _nested(edit.path[depth + 1 :], edit.value))
+        if depth == len(edit.path) - 1:
+            if isinstance(edit, Drop):
+                return _drop(text, place, key, number)
+            return _replace(text, place, number, edit.value)
         holder = place
         key, place = place.entries[number]
-    name = edit.path[-1]
-    if place.kind != "map" and not place.empty:
-        raise _by_hand(file)
-    number = place.find(name) if place.kind == "map" else None
-    match edit:
-        case Put(value=value):
-            if number is None:
-                return _add(text, place, holder, key, name, value)
-            return _replace(text, place, number, value)
-        case Drop():
-            if number is None:
-                raise _by_hand(file)
-            return _drop(text, place, key, number)
+    return text
+
+
+def _is_merged(place: _Span) -> bool:
+    return place.kind == "map" and place.find("<<") is not None
+
+
+def _at(data: Any, path: Path) -> Any:
+    for name in path:
+        data = data[name]
+    return data
 
 
 def _nested(path: Path, value: Any) -> Any:
@@ -225,10 +249,8 @@ def _replace(text: str, place: _Span, number: int, value: Any) -> str:
     if old.flow or old.kind == "alias" or (old.kind == "scalar" and "\n" not in text[old.start : old.end]):
         return text[: old.start] + new + text[old.end :]
     colon = _behind_colon(text, key)
-    if text[colon : _line_end(text, colon)].strip().startswith(("#", "")) and old.kind != "scalar":
-        rest = text[colon : _line_end(text, colon)]
-        return f"{text[:colon]} {new}{rest}{text[old.end :]}"
-    return f"{text[:colon]} {new}{text[old.end :]}"
+    comment = text[colon : _line_end(text, colon)] if old.kind != "scalar" and not old.flow else ""
+    return f"{text[:colon]} {new}{comment}{text[old.end :]}"
 
 
 def _drop(text: str, place: _Span, key: _Span | None, number: int) -> str:
@@ -244,7 +266,10 @@ def _drop(text: str, place: _Span, key: _Span | None, number: int) -> str:
         )
         if not own_lines:
             if only:
-                return text[: first.start].rstrip(" ") + text[end:].lstrip(" ")
+                rest = text[end : place.end].lstrip(" ")
+                return (
+                    text[: first.start].rstrip(" ") + rest.removeprefix(",").lstrip(" ") + text[place.end :]
+                )
             if number + 1 < len(entries):
                 return text[: first.start] + text[entries[number + 1][0].start :]
             before = entries[number - 1]
@@ -349,8 +374,7 @@ def _needs_quotes(text: str) -> bool:
     return (
         not isinstance(scalar(text), str)
         or text.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false", "null")
-        or (text[:1].isdigit()
-        and any(char in text for char in ":_"))
+        or (text[:1].isdigit() and any(char in text for char in ":_"))
         or text in ("<<", "=")
         or any(
             ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or ord(char) in (0x2028, 0x2029, 0xFEFF)

@@ -117,11 +117,9 @@ def _root(text: str, file: str) -> Any:
     try:
         return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise _broken(error, file) from error
+        raise _broken(error, text, file) from error
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        what = f"the character U+{ord(error.character):04X}" if isinstance(error.character, str) else "a byte"
-        raise _broken_at(file, line, 1, f"{what} is not allowed in YAML") from error
+        raise _forbidden(text, file) from error
     except (yaml.YAMLError, ValueError) as error:  # a lone surrogate cannot be encoded
         raise _broken_at(file, 1, 1, str(error)) from error
     except RecursionError as error:
@@ -130,15 +128,26 @@ def _root(text: str, file: str) -> Any:
         loader.dispose()
 
 
-def _broken(error: yaml.MarkedYAMLError, file: str) -> InvalidDomain:
+def _broken(error: yaml.MarkedYAMLError, text: str, file: str) -> InvalidDomain:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
     message = error.problem or "cannot be read"
-    if "\\t" in message or "'\t'" in message:
+    lines = text.splitlines()
+    if line <= len(lines) and lines[line - 1][column - 1 : column] == "\t":
         message = "a tab stands where only spaces may: indent with spaces"
     if error.context and error.context_mark is not None:
         message += f" ({error.context} in line {error.context_mark.line + 1})"
     return _broken_at(file, line, column, message)
+
+
+def _forbidden(text: str, file: str) -> InvalidDomain:
+    """The error for a character that YAML has no place for."""
+    found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if found is None:
+        return _broken_at(file, 1, 1, "a character is not allowed in YAML")
+    line = text.count("\n", 0, found.start()) + 1
+    column = found.start() - (text.rfind("\n", 0, found.start()) + 1) + 1
+    return _broken_at(file, line, column, f"the character U+{ord(found[0]):04X} is not allowed in YAML")
 
 
 def _broken_at(file: str, line: int, column: int, message: str) -> InvalidDomain:

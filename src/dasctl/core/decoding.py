@@ -112,7 +112,7 @@ def _struct(data: Any, shape: Any, path: Path, faults: list[Fault]) -> Any:
             found = _field(data[key], field, (*path, key), faults)
         elif field.required:
             if not silent:
-                faults.append(Fault(path=path, message=f"the key {key!r} is missing"))
+                faults.append(Fault(path=(*path, key), message="this key is missing"))
             found = NODEFAULT
         else:
             continue

@@ -1,7 +1,7 @@
 """Gitignore patterns over paths of any bytes: a matcher for the DAS, and regular expressions for the helper.
 
 What lives here: what a list of patterns says about a path. What must not: walking. As in git, a folder that is ignored
-hides what is in it; a caller that walks does not go down there, so `!` brings nothing back from below an ignored folder.
+hides what is in it, so `!` brings nothing back from below it.
 
 `pathspec` translates single patterns; it is imported only when there is one that needs it.
 """
@@ -9,7 +9,7 @@ hides what is in it; a caller that walks does not go down there, so `!` brings n
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 # `NAME/**` needs no translator, and is all that a domain says by default.
 _PLAIN = re.compile(r"[A-Za-z0-9_.*~-]+(?:/[A-Za-z0-9_.*~-]+)*/?\Z")  # surely a pattern
@@ -19,17 +19,24 @@ _BELOW = re.compile(r"/?((?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)+)\*\*\Z")
 class Ignore:
     """What a list of gitignore patterns matches; the last match wins. ValueError where one is not a pattern."""
 
-    __slots__ = ("_regex", "patterns")
+    __slots__ = ("_by_level", "_regex", "patterns")
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self.patterns = tuple(patterns)
-        source = _combined(_rules(self.patterns))
+        rules = _rules(self.patterns)
+        # With `!` in the list each folder on the way is judged by itself; without, one look at the whole path does.
+        self._by_level = not all(include for _, include in rules)
+        if self._by_level:
+            rules = [(_exact(source), include) for source, include in rules]
+        source = _combined(rules)
         self._regex = re.compile(source.encode("latin-1")) if source else None
 
     def matches(self, path: bytes, is_folder: bool) -> bool:
-        """Whether `path` (relative, no slash at its end) is matched."""
+        """Whether `path` (relative, no slash at its end), or a folder that it lies in, is matched."""
         if self._regex is None:
             return False
+        if self._by_level and any(self._regex.match(folder) for folder in _folders_above(path)):
+            return True
         return self._regex.match(path + b"/" if is_folder else path) is not None
 
     def __repr__(self) -> str:
@@ -39,7 +46,8 @@ class Ignore:
 def regexes(patterns: Sequence[str]) -> tuple[str, ...]:
     """Regular expressions for `re.search` on a path decoded as Latin-1; a path is matched if one of them finds it.
 
-    Each pattern becomes one; a list with `!` becomes a single one, since its order matters. ValueError as in `Ignore`.
+    Each pattern becomes one; a list with `!` becomes a single one, since its order matters: the last match wins, and
+    what a pattern says of a folder holds for all below it. ValueError as in `Ignore`.
     """
     rules = _rules(patterns)
     if all(include for _, include in rules):
@@ -73,6 +81,27 @@ def _combined(rules: Sequence[tuple[str, bool]]) -> str:
     return rf"(?s)\A{whole}"
 
 
+def _folders_above(path: bytes) -> Iterator[bytes]:
+    """The folders that `path` lies in, each with its slash."""
+    end = path.find(b"/")
+    while end >= 0:
+        yield path[: end + 1]
+        end = path.find(b"/", end + 1)
+
+
+def _exact(source: str) -> str:
+    """The expression of a pattern for the very path that it names, without what lies below that."""
+    for ending, exact in (
+        (r"(?:/|\Z)", r"/?\Z"),
+        (r"(?:/.*)?\Z", r"/?\Z"),
+        (r"/.*\Z", r"/\Z"),
+        ("/", r"/\Z"),
+    ):
+        if source.endswith(ending):
+            return source.removesuffix(ending) + exact
+    return source
+
+
 def _rules(patterns: Sequence[str]) -> list[tuple[str, bool]]:
     """(regular expression for Latin-1, whether it includes) of each pattern that says something."""
     return [rule for pattern in patterns if (rule := _rule(pattern)) is not None]
@@ -85,6 +114,8 @@ def _rule(pattern: str) -> tuple[str, bool] | None:
     if source is None or include is None:
         return None
     text = source.decode("latin-1").replace("(?P<ps_d>/)", "/")
+    if not text.startswith("^"):
+        text = f"^.*{text}"  # pathspec's short forms of `*` and `*/`
     # `$` would also match before a newline at the end of a name; and `x/**` is what is below x, not x itself.
     if pattern.rstrip().endswith("/**"):
         text = text.removesuffix(".*$") + "."
