@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dasctl.adapters.embedded import Service, serving
 from dasctl.adapters.local import LocalLinks
 from dasctl.adapters.memory_links import MemoryLinks
 from dasctl.adapters.ssh import SshLinks
@@ -18,20 +20,38 @@ from dasctl.operations.ports import Links
 from dasctl.remote import frames
 from tests.contracts.shipping import standin_payload
 from tests.contracts.standin import main as standin_main
+from tests.system.sshd import SshSetting
 
 PIECE = 256 << 10
 Subject = tuple[Links, Node]
 
 
-@pytest.fixture(params=["memory", "local", "openssh"])
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Subject:
+@pytest.fixture(params=["memory", "local", "openssh", "embedded"])
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """Links, and a node that they can open."""
-    if request.param == "memory":
-        return MemoryLinks(main=standin_main), Node(host="here")
-    if request.param == "local":
-        return LocalLinks(homes=tmp_path, payload=standin_payload()), Node(host="here")
-    nodes = request.getfixturevalue("sshd_node_factory")(1)
-    return SshLinks(tmp_path / "shop", nodes, timeout_s=30.0, payload=standin_payload()), nodes["n1"]
+    match request.param:
+        case "memory":
+            yield MemoryLinks(main=standin_main), Node(host="here")
+        case "local":
+            yield LocalLinks(homes=tmp_path, payload=standin_payload()), Node(host="here")
+        case "openssh":
+            nodes = request.getfixturevalue("sshd_node_factory")(1)
+            yield SshLinks(tmp_path / "shop", nodes, timeout_s=30.0, payload=standin_payload()), nodes["n1"]
+        case "embedded":
+            async with embedded_node(tmp_path, request.getfixturevalue("ssh")) as node:
+                yield SshLinks(tmp_path / "shop", {}, timeout_s=30.0, payload=standin_payload()), node
+
+
+@asynccontextmanager
+async def embedded_node(folder: Path, ssh: SshSetting) -> AsyncIterator[Node]:
+    keys = folder / "authorized_keys"
+    keys.write_text(ssh.public)
+    home = folder / "node"
+    home.mkdir()
+    service = Service(folder=home, authorized_keys=keys, host_key=ssh.host_key)
+    async with serving(service) as ready:
+        ssh.know_port(ready.port)
+        yield Node(host="127.0.0.1", port=ready.port, key=str(ssh.key))
 
 
 async def pieces(count: int) -> AsyncIterator[bytes]:
@@ -112,7 +132,7 @@ async def test_large_request(subject: Subject) -> None:
 async def test_an_error_reply_is_an_error_and_the_link_goes_on(subject: Subject) -> None:
     links, node = subject
     async with links.open("n1", node) as link:
-        with pytest.raises(NodeNotUsable, match="n1.*the disk is full") as caught:
+        with pytest.raises(NodeNotUsable, match=r"n1.*the disk is full") as caught:
             await link.ask({"op": "error"})
         assert caught.value.hint == "make room"
         await link.ask({"op": "ping"})
@@ -129,7 +149,7 @@ async def test_nonsense_is_a_protocol_error_for_good(subject: Subject) -> None:
     links, node = subject
     async with links.open("n1", node) as link:
         for _ in range(2):
-            with pytest.raises(ProtocolError, match="n1.*not JSON"):
+            with pytest.raises(ProtocolError, match=r"n1.*not JSON"):
                 await link.ask({"op": "nonsense"})
 
 
@@ -137,7 +157,7 @@ async def test_silence_is_a_timeout(subject: Subject) -> None:
     links, node = subject
     async with links.open("n1", node) as link:
         await link.ask({"op": "ping"})
-        with pytest.raises(NodeTimeout, match="n1.*silent for 0.3 s"):
+        with pytest.raises(NodeTimeout, match=r"n1.*silent for 0.3 s"):
             await link.ask({"op": "silent", "seconds": 2}, silence_s=0.3)
 
 

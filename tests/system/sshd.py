@@ -216,8 +216,12 @@ class SshSetting:
 
     def know(self, sshd: Sshd) -> None:
         """Put the server's key into the user's known_hosts."""
+        self.know_port(sshd.port)
+
+    def know_port(self, port: int) -> None:
+        """The same for whatever shows the servers' host key at this port of loopback."""
         with open(self.known_hosts, "a") as file:
-            file.write(f"[127.0.0.1]:{sshd.port} {self.host_public}\n")
+            file.write(f"[127.0.0.1]:{port} {self.host_public}\n")
 
 
 def have_sshd() -> None:
