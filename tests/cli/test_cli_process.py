@@ -116,3 +116,24 @@ def test_completion_survives_a_broken_domain(tmp_path: Path, content: bytes) -> 
         DASCTL_DOMAIN=str(tmp_path),
     )  # fmt: skip
     assert (ran.stdout.strip(), ran.stderr) == ("", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+@pytest.mark.parametrize("words", ["--version", "--help", "--json frobble"])
+def test_a_full_disk_behind_the_output_is_told(words: str) -> None:
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "dasctl", *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert ran.returncode in (1, 2)
+    assert ran.stderr == "dasctl: the output could not be written: No space left on device\n"
+
+
+def test_closed_streams_are_no_failure() -> None:
+    program = "import sys; sys.stdout = sys.stderr = None; sys.argv = ['dasctl', '--version']\n"
+    ran = run("-c", program + "from dasctl.cli.main import main; main()")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")

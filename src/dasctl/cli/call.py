@@ -33,7 +33,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One operation to carry out: `dasctl.operations.NAME:NAME(**arguments)`, after the context where it takes one."""
+    """One operation to carry out: `dasctl.operations.NAME:NAME(world, **arguments)`.
+
+    `world` is the context of the domain, or without a domain what lies outside of it.
+    """
 
     command: str
     operation: str
@@ -65,10 +68,5 @@ def run_wired(call: Call, settings: Settings, *, on_event: Callable[[Event], Non
         wait_s=settings.wait_s,
         timeout_s=settings.timeout_s,
     )
-    if not call.needs_domain:
-        return wiring.run_without_domain(
-            options, call.command, lambda outside: operation(outside, **call.arguments), on_event=on_event
-        )
-    return wiring.run(
-        options, call.command, lambda context: operation(context, **call.arguments), on_event=on_event
-    )
+    run = wiring.run if call.needs_domain else wiring.run_without_domain
+    return run(options, call.command, lambda world: operation(world, **call.arguments), on_event=on_event)

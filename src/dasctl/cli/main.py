@@ -5,6 +5,7 @@ What lives here: what must hold for every command line. What must not: commands.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import TextIO
 
 from dasctl import __version__
 from dasctl.cli.call import Runner, Settings, run_wired
+from dasctl.cli.streams import complain, delivered, flushed, standard
 from dasctl.errors import DasctlError, ExitCode
 
 COMPLETION = "_DASCTL_COMPLETE"  # set by the shell's completion function
@@ -20,20 +22,23 @@ COMPLETION = "_DASCTL_COMPLETE"  # set by the shell's completion function
 
 def main() -> None:
     """Run the command line of this process, and end it with the exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    sys.stdout, sys.stderr = out, err = standard(sys.stdout), standard(sys.stderr)
+    for stream in (out, err):
         # A name that the terminal's encoding lacks is shown escaped; it is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    code = run(sys.argv[1:], out=sys.stdout, err=sys.stderr)
-    _close_output()
+    code = run(sys.argv[1:], out=out, err=err)
+    if not flushed(out, err):
+        code = code or int(ExitCode.FAILED)
     sys.exit(code)
 
 
 def run(arguments: Sequence[str], *, out: TextIO, err: TextIO, runner: Runner = run_wired) -> int:
     """Carry out one command line; returns its exit code. Help and completion go to the process's own output."""
     if list(arguments) == ["--version"] and COMPLETION not in os.environ:
-        out.write(f"dasctl {__version__}\n")  # before anything is imported
-        return int(ExitCode.OK)
+        # Before anything is imported.
+        arrived = delivered(lambda: out.write(f"dasctl {__version__}\n"), err)
+        return int(ExitCode.OK if arrived else ExitCode.FAILED)
 
     from dasctl.cli.session import Session
 
@@ -49,6 +54,9 @@ def run(arguments: Sequence[str], *, out: TextIO, err: TextIO, runner: Runner = 
     except BrokenPipeError:
         return int(ExitCode.FAILED)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO) and error.filename is None:
+            complain(f"dasctl: the output could not be written: {error.strerror}\n", err)  # a help page
+            return int(ExitCode.FAILED)
         return _report_fault(error, arguments, session)
 
 
@@ -76,8 +84,7 @@ def _report(error: DasctlError, arguments: Sequence[str], session: object) -> in
     given = _before_dashes(arguments)
     # The options could not be parsed, so this looks for the word: whoever asks for JSON gets JSON.
     settings = Settings(json="--json" in given)
-    session.report(failed(_command_of(given), error), settings)
-    return int(error.exit_code)
+    return session.report(failed(_command_of(given), error), settings)
 
 
 def _report_fault(error: Exception, arguments: Sequence[str], session: object) -> int:
@@ -107,14 +114,6 @@ def _command_of(arguments: Sequence[str]) -> str:
 
     known = {name for _, commands in PANELS for name in commands}
     return next((word for word in arguments if word in known), "dasctl")
-
-
-def _close_output() -> None:
-    """Flush what is left; a reader that has gone away is no failure."""
-    from dasctl.cli.streams import quietly
-
-    quietly(sys.stdout.flush)
-    quietly(sys.stderr.flush)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ from dasctl.cli.call import Call, Runner, Settings
 from dasctl.cli.live import LiveView, Log
 from dasctl.cli.options import settings_of
 from dasctl.cli.palette import is_screen, palette_for
-from dasctl.cli.show import screen_for, show
-from dasctl.cli.streams import quietly
+from dasctl.cli.show import screen_for, show_messages, show_results
+from dasctl.cli.streams import delivered
 from dasctl.cli.text import plain
 from dasctl.core.outcome import Outcome, failed
-from dasctl.errors import DasctlError, OperationFailed
+from dasctl.errors import DasctlError, ExitCode, OperationFailed
 
 if TYPE_CHECKING:
     from dasctl.core.exchange import Event
@@ -91,7 +91,7 @@ class Session:
         )  # fmt: skip
         outcome = self._outcome(call, settings, _ignore)
         if not ready or not settings.json:  # one document: the one that said that it is ready
-            self.report(outcome, settings)
+            return self.report(outcome, settings)
         return int(outcome.exit_code)
 
     def carry_out_conversation(self, ctx: typer.Context, operation: str, **arguments: Any) -> int:
@@ -121,13 +121,14 @@ class Session:
         finally:
             if isinstance(watcher, LiveView):
                 watcher.stop()
-        self.report(outcome, settings, long=long)
-        return int(outcome.exit_code)
+        return self.report(outcome, settings, long=long)
 
-    def report(self, outcome: Outcome, settings: Settings, *, long: bool = False) -> None:
-        """Show an outcome."""
+    def report(self, outcome: Outcome, settings: Settings, *, long: bool = False) -> int:
+        """Show an outcome; returns the exit code, which is bad also where the results could not be written."""
         screen = screen_for(self.out, self.err, settings, now=time.time())
-        quietly(lambda: show(outcome, screen, long=long))
+        arrived = delivered(lambda: show_results(outcome, screen, long=long), self.err)
+        delivered(lambda: show_messages(outcome, screen), self.err)
+        return int(outcome.exit_code) or (0 if arrived else int(ExitCode.FAILED))
 
     def _announce(self, command: str, facts: Mapping[str, Any], settings: Settings) -> None:
         """Say at once that a service is ready, and where."""

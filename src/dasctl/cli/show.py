@@ -59,20 +59,25 @@ def screen_for(out: TextIO, err: TextIO, settings: Settings, *, now: float) -> S
     )  # fmt: skip
 
 
-def show(outcome: Outcome, screen: Screen, *, long: bool = False) -> None:
-    """Print `outcome` as the settings ask."""
+def show_results(outcome: Outcome, screen: Screen, *, long: bool = False) -> None:
+    """Print what `outcome` holds on standard output, as the settings ask."""
     settings = screen.settings
     if settings.json:
         screen.line(document(outcome))
-        return
-    if settings.quiet and _nothing_new(outcome):
-        return
-    if settings.terse:
+    elif settings.quiet and _nothing_new(outcome):
+        pass
+    elif settings.terse:
         _show_terse(outcome, screen)
     else:
         _show_text(outcome, screen, long=long)
     screen.out.flush()
-    _show_messages(outcome, screen)
+
+
+def show_messages(outcome: Outcome, screen: Screen) -> None:
+    """Print warnings and failures on standard error; in JSON they are in the document."""
+    settings = screen.settings
+    if not settings.json and not (settings.quiet and _nothing_new(outcome)):
+        _show_messages(outcome, screen)
 
 
 def document(outcome: Outcome) -> str:
@@ -147,15 +152,28 @@ def _show_list(outcome: Outcome, screen: Screen, *, long: bool) -> None:
         if outcome.error is None and not outcome.notes:
             screen.line(_NOTHING.get(outcome.command, "nothing to list"))
         return
+    if outcome.command == "list-clusters":
+        _show_clusters(outcome, screen)
+        return
     columns = tables.shown_columns(outcome.command, outcome.results, long=long)
     rows = [
         [column.form(tables.value_of(result, column.key), screen.now) for column in columns]
         for result in outcome.results
     ]
-    if outcome.command == "list-clusters":  # asadmin's words: `web running`
-        print_rows(rows, screen)
-    else:
-        print_rows(rows, screen, headings=[column.heading for column in columns])
+    print_rows(rows, screen, headings=[column.heading for column in columns])
+
+
+def _show_clusters(outcome: Outcome, screen: Screen) -> None:
+    """asadmin's words: `web running`; and how many where it is not all, or who where nobody was asked."""
+    rows = []
+    for result in outcome.results:
+        fields = result.fields
+        state, members = text.plain(str(fields.get("state") or "")), list(fields.get("instances") or ())
+        detail = "" if state else text.folded(members)
+        if state == "partially running" and "running" in fields:
+            detail = f"{fields['running']} of {len(members)}"
+        rows.append([tables.name_of(result), state, detail])
+    print_rows(rows, screen)
 
 
 _NOTHING = {
@@ -206,6 +224,8 @@ def _show_edit(outcome: Outcome, screen: Screen) -> None:
             continue
         where = f" on {text.plain(result.node)}" if result.instance and result.node else ""
         screen.line(f"{screen.palette.word(result.status)} {tables.name_of(result)}{where}{at}".rstrip())
+        if outcome.command == "create-domain" and result.fields.get("dir"):
+            screen.line(f"  in {text.path_text(str(result.fields['dir']))}")
         if result.fields.get("host_key"):
             kind = text.plain(str(result.fields.get("host_key_type") or ""))
             screen.line(f"  host key {text.plain(str(result.fields['host_key']))} {kind}".rstrip())

@@ -217,8 +217,11 @@ def _values(result: Result) -> list[tuple[str, Any]]:
 
 
 def name_of(result: Result) -> str:
-    """Who a row is about: the instance, or the node, or the cluster."""
-    return text.plain(result.instance or result.node or str(result.fields.get("cluster") or ""))
+    """Who a row is about: the instance, or the node, the cluster, the domain."""
+    fields = result.fields
+    return text.plain(
+        result.instance or result.node or str(fields.get("cluster") or fields.get("domain") or "")
+    )
 
 
 def what_of(result: Result) -> str:
