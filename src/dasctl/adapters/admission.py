@@ -1,0 +1,71 @@
+"""Letting nodes in: looking at a host key, accepting it, and putting the user's key on the node. Fits ports.HostKeys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dasctl.adapters import host_keys
+from dasctl.adapters.host_keys import Known
+from dasctl.adapters.ssh import SshLinks
+from dasctl.core.domain import Node
+from dasctl.core.exchange import HostKey
+from dasctl.errors import ChangedHostKey, UnknownHostKey
+
+
+class Admission:
+    """ports.HostKeys over SSH."""
+
+    def __init__(self, links: SshLinks) -> None:
+        self._links = links
+
+    async def admit(
+        self, name: str, node: Node, *, accept_any: bool = False, fingerprint: str | None = None
+    ) -> HostKey:
+        """See ports.HostKeys.admit."""
+        shown = await self._links.host_key(name, node)
+        verdict = _judged(self._links.known_keys(name, node), shown)
+        if fingerprint is not None and fingerprint != shown.fingerprint:
+            raise ChangedHostKey(
+                f"node {name} ({node.host}) shows the {shown.type} key {shown.fingerprint}, not {fingerprint}",
+                hint="somebody may be listening in between: look at the key on the node itself",
+            )
+        if verdict is not True and (accept_any or fingerprint is not None):
+            self._links.host_keys.replace(shown)
+        elif verdict is None:
+            raise UnknownHostKey(
+                f"node {name} ({node.host}) shows a {shown.type} key that nobody has accepted: {shown.fingerprint}",
+                fingerprint=shown.fingerprint,
+            )
+        elif verdict is not True:
+            raise ChangedHostKey(
+                f"node {name} ({node.host}) shows the {shown.type} key {shown.fingerprint}, "
+                f"but {verdict} was accepted for it",
+                hint="if it was changed on purpose: dasctl update-node-ssh "
+                f"{name} --host-key {shown.fingerprint}; otherwise somebody may be listening in between",
+            )
+        return HostKey(kind=shown.type, fingerprint=shown.fingerprint, known=verdict is True)
+
+    def forget(self, node: Node) -> None:
+        """See ports.HostKeys.forget."""
+        self._links.host_keys.forget(node.host, node.port or host_keys.DEFAULT_PORT)
+
+    async def install_key(
+        self,
+        name: str,
+        node: Node,
+        public_key: Path | None,
+        *,
+        generate: bool,
+        ask_password: Callable[[str], str],
+    ) -> str:
+        """See ports.HostKeys.install_key."""
+        raise NotImplementedError
+
+
+def _judged(known: Known, shown: host_keys.HostKey) -> bool | str | None:
+    """True: it is known; None: nothing is; else the fingerprints that are known instead."""
+    fingerprints = [key.get_fingerprint() for key in known.trusted]
+    if shown.fingerprint in fingerprints:
+        return True
+    return ", ".join(fingerprints) if fingerprints and known.exact else None

@@ -1,0 +1,180 @@
+"""The one place where the floors meet: which adapter stands behind which port, and how an operation is run.
+
+What lives here: construction, the event loop, signals. What must not: decisions. SSH is imported when the first connection is
+made, and not before: commands that need none start fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import logging
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dasctl.adapters.admission import Admission
+from dasctl.adapters.clock import SystemClock
+from dasctl.adapters.history import SqliteHistory
+from dasctl.adapters.ssh import SshLinks
+from dasctl.adapters.store import YamlStore, create_domain, find_domain
+from dasctl.adapters.tree import FolderRepository
+from dasctl.core import outcome as outcomes
+from dasctl.core.domain import Node
+from dasctl.core.exchange import Event, HostKey, Who
+from dasctl.core.outcome import Outcome
+from dasctl.errors import DasctlError, OperationFailed
+from dasctl.operations.ports import Context, Link, Outside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says about how to run, whatever the command. Times in seconds."""
+
+    domain: Path | None = None
+    parallel: int = 64
+    wait_s: float = 0.0
+    timeout_s: float = 10.0
+
+
+def run(
+    options: Options,
+    command: str,
+    operation: Callable[[Context], Awaitable[Outcome]],
+    *,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> Outcome:
+    """Run `operation` on the domain that is meant; a DasctlError becomes its outcome."""
+    return _timed(command, lambda: operation(connected(options, on_event)))
+
+
+def run_without_domain(
+    options: Options,
+    command: str,
+    operation: Callable[[Outside], Awaitable[Outcome]],
+    *,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> Outcome:
+    """The same for an operation that has no domain folder, or none yet."""
+    return _timed(command, lambda: operation(outside(options, on_event)))
+
+
+def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
+    """The context of a command in its domain. Raises DomainNotFound; nothing is opened yet."""
+    root = find_domain(Path.cwd(), options.domain, os.environ)
+    store = YamlStore(root)
+    links = _Ssh(store, options.timeout_s)
+    return Context(
+        store=store, repository=FolderRepository(root), history=SqliteHistory(root), links=links, host_keys=links,
+        clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
+        timeout_s=options.timeout_s, on_event=on_event,
+    )  # fmt: skip
+
+
+def outside(options: Options, on_event: Callable[[Event], None]) -> Outside:
+    """What an operation without a domain is given."""
+    return Outside(
+        clock=SystemClock(), who=_who(), make_domain=create_domain, on_event=on_event, timeout_s=options.timeout_s,
+        wait_s=options.wait_s, machine=None, local_links=None, das=None, node_dirs=None, ssh_server=None,  # type: ignore
+    )  # fmt: skip
+
+
+class _Ssh:
+    """ports.Links and ports.HostKeys, made when first used: their nodes are those of domain.yaml as it is by then."""
+
+    def __init__(self, store: YamlStore, timeout_s: float) -> None:
+        self._store = store
+        self._timeout_s = timeout_s
+        self._made: SshLinks | None = None
+
+    @property
+    def _links(self) -> SshLinks:
+        if self._made is None:
+            self._made = SshLinks(self._store.root, self._store.load().nodes, timeout_s=self._timeout_s)
+        return self._made
+
+    @property
+    def _admission(self) -> Admission:
+        return Admission(self._links)
+
+    @asynccontextmanager
+    async def open(self, name: str, node: Node) -> AsyncIterator[Link]:
+        async with self._links.open(name, node) as link:
+            yield link
+
+    async def admit(
+        self, name: str, node: Node, *, accept_any: bool = False, fingerprint: str | None = None
+    ) -> HostKey:
+        return await self._admission.admit(name, node, accept_any=accept_any, fingerprint=fingerprint)
+
+    def forget(self, node: Node) -> None:
+        self._admission.forget(node)
+
+    async def install_key(
+        self,
+        name: str,
+        node: Node,
+        public_key: Path | None,
+        *,
+        generate: bool,
+        ask_password: Callable[[str], str],
+    ) -> str:
+        return await self._admission.install_key(
+            name, node, public_key, generate=generate, ask_password=ask_password
+        )
+
+
+def _timed(command: str, operation: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    started = time.monotonic()
+    try:
+        result = asyncio.run(_terminable(operation))
+    except DasctlError as error:
+        result = outcomes.failed(command, error)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        error = OperationFailed("interrupted", hint="run the command again: it finishes what was begun")
+        result = outcomes.failed(command, error)
+    return result.timed(time.monotonic() - started)
+
+
+async def _terminable(operation: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """Let SIGTERM (systemd, CI) end the command as Ctrl-C does: with an outcome."""
+    task = asyncio.current_task()
+    assert task is not None
+    with suppress(NotImplementedError, ValueError, RuntimeError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await operation()
+
+
+def _who() -> Who:
+    return Who(user=_user(), host=socket.gethostname(), command=_command_line(sys.argv[1:]))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _command_line(words: list[str]) -> str:
+    """The command as the history tells it: without the words that only say where and how to show."""
+    told: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word in ("--domain", "--parallel", "--wait", "--timeout"):
+            next(left, None)
+        elif word in ("--json", "--terse", "--quiet", "-q", "--verbose", "-v") or word.startswith("--domain="):
+            continue
+        else:
+            told.append(word)
+    return shlex.join(told)[:500]
+
+
+logging.getLogger("asyncssh").setLevel(logging.CRITICAL)  # its errors are ours to tell, once
