@@ -1,7 +1,7 @@
 """A conversation with the helper inside the test process: requests go in as bytes, replies come out as objects.
 
-`talk(requests)` is one whole conversation over streams in memory. `Tree` describes what is wanted; `sync` carries it out as a
-DAS would, in as many trips as it takes.
+`talk(requests)` is one whole conversation over streams in memory. `Tree` describes what is wanted; `sync` carries it out
+as a DAS would, in as many trips as it takes.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.remote.conversation import DOMAIN, Das, Tree, ask, standing, talk
 
 from dasctl.remote import frames, process
-from tests.remote.conversation import DOMAIN, Das, Tree, ask, standing, talk
 
 SLEEP = "exec sleep 1000"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from dasctl.remote import manifest, words
+from dasctl.remote.disk import LEAVE
 from dasctl.remote.manifest import Entry
 
 TYPE_CHECKING = False
@@ -43,7 +44,7 @@ class Plan:
 
     move: to be moved aside; link: to be kept aside while something takes its place; remove: files and links that go;
     rmdir: folders that go if they are empty then; mkdir, place: what comes; touch: files and links whose mode or modtime
-    is set; folders: the entry (modtime -1: leave it) that every folder concerned has at the end; kept: deviations that
+    is set; folders: the entry (modtime LEAVE: as it is) that every folder concerned has at the end; kept: deviations that
     stay.
     """
 
@@ -291,7 +292,7 @@ class _Planner:
         if actual is None or actual.kind != "d":
             return None
         if after is None or after.kind != "d":
-            return actual._replace(mtime=-1)
+            return actual._replace(mtime=LEAVE)
         return after._replace(mode=actual.mode) if path in self.plan.kept else after
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+LEAVE = -(1 << 63)  # a modtime that says: leave it as it is; times before 1970 are times
 OPENED = 0o700  # what we need on a folder of our own while we work in it
 
 
@@ -123,13 +124,13 @@ class Disk:
         os.utime(name, ns=(mtime, mtime), dir_fd=folder, follow_symlinks=False)
 
     def dress_folder(self, path: bytes, mode: int, mtime: int) -> None:
-        """Set mode and modtime (-1: leave it) of a folder."""
+        """Set mode and modtime (LEAVE: as it is) of a folder."""
         try:
             handle = self.handles.folder(path)
         except PermissionError:
             self._open_up(path)
             handle = self.handles.folder(path)
-        if mtime >= 0:
+        if mtime != LEAVE:
             self.before("utime")
             os.utime(handle, ns=(mtime, mtime))
         if stat.S_IMODE(os.fstat(handle).st_mode) != mode:

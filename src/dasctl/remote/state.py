@@ -186,7 +186,7 @@ def furnish(place: Place) -> None:
         if status is None:
             place.disk.mkdir(folder)
             if folder in (b"local", b"logs", b"run"):
-                place.disk.dress_folder(folder, 0o755, -1)
+                place.disk.dress_folder(folder, 0o755, on_disk.LEAVE)
         elif status.st_mode & 0o170000 != 0o040000 and folder in (DOT, STAGING):
             raise Failure("%s/%s is not a folder" % (place.path, paths.printable(folder)))
 

@@ -1,0 +1,94 @@
+"""Whatever a tree was, synchronising it to another gives exactly that other, and then nothing is left to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.remote.conversation import Das, Tree, on_disk
+
+NAMES = st.sampled_from([b"a", b"b", b"c", b"-x", b"\xff", b"n\nl", b"sp ace", b"a.b", b"a%20"])
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
+AREAS = st.sampled_from([b"config", b"lib", b"docroot", b"applications/app"])
+TIMES = st.integers(min_value=-(10**18), max_value=4 * 10**18)
+ITEMS = st.tuples(
+    AREAS, PATHS, st.sampled_from("ffffdl"), st.sampled_from([b"", b"one", b"two", b"three" * 50]),
+    st.sampled_from([0o644, 0o600, 0o755, 0o555, 0o444, 0o4755, 0o700]), TIMES,
+)  # fmt: skip
+
+
+def tree_of(items: list[tuple[bytes, bytes, str, bytes, int, int]]) -> Tree:
+    tree = Tree()
+    for area, path, kind, data, mode, mtime in items:
+        where = area + b"/" + path
+        tree.without(where)
+        if kind == "f":
+            tree.file(where, data, mode, mtime)
+        elif kind == "d":
+            tree.folder(where, mode | 0o500, mtime)
+        else:
+            tree.link(where, b"a b%", mtime)
+        for other in list(tree.entries):
+            above = other.rpartition(b"/")[0]
+            if above and tree.entries.get(above) is not None and tree.entries[above].kind != "d":
+                tree.without(other)
+    return tree
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(ITEMS, max_size=8), st.lists(ITEMS, max_size=8), st.lists(ITEMS, max_size=4), st.booleans())
+def test_any_tree_becomes_any_other(
+    first: list[tuple[bytes, bytes, str, bytes, int, int]],
+    second: list[tuple[bytes, bytes, str, bytes, int, int]],
+    by_hand: list[tuple[bytes, bytes, str, bytes, int, int]],
+    full: bool,
+) -> None:
+    base = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    try:
+        das = Das(base)
+        before, after = tree_of(first), tree_of(second)
+        verdict = das.one(before)
+        assert verdict["verdict"] == "done", verdict
+        assert on_disk(base / "web1") == before.entries
+        meddle(base / "web1", by_hand)
+        verdict = das.one(after, full=full)
+        assert verdict["verdict"] in ("done", "unchanged"), verdict
+        assert verdict["problems"] == []
+        found = on_disk(base / "web1")
+        assert {path: entry for path, entry in found.items() if path in after.entries} == after.entries
+        if full:
+            assert found == after.entries
+        again = das.one(after, full=full)
+        assert (again["verdict"], again["deviations"]) == ("unchanged", []), again
+        assert on_disk(base / "web1") == found
+    finally:
+        for folder, _folders, _files in os.walk(base):
+            os.chmod(folder, 0o755)
+        shutil.rmtree(base)
+
+
+def meddle(root: Path, items: list[tuple[bytes, bytes, str, bytes, int, int]]) -> None:
+    """What people and servers do to files: make, change, remove, put one kind in the place of another."""
+    for area, path, kind, data, mode, _mtime in items:
+        where = os.path.join(os.fsencode(root), area, path)
+        try:
+            if os.path.lexists(where):
+                if os.path.isdir(where) and not os.path.islink(where):
+                    shutil.rmtree(where)
+                else:
+                    os.unlink(where)
+            if kind == "f":
+                os.makedirs(os.path.dirname(where), exist_ok=True)
+                with open(where, "wb") as file:
+                    file.write(data + b"by hand")
+                os.chmod(where, mode | 0o400)
+            elif kind == "d":
+                os.makedirs(where, exist_ok=True)
+            else:
+                os.symlink(b"/etc", where)
+        except OSError:
+            continue
