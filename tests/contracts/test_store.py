@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import random
 import subprocess
 import sys
 import textwrap
@@ -103,6 +104,13 @@ def test_no_file_is_no_domain(store_of: Callable[..., Any]) -> None:
         store_of(None).load()
 
 
+def test_warnings_have_lines(store_of: Callable[..., Any]) -> None:
+    store = store_of(SHOP.replace("clusters:", "  spare: {start: x}\nclusters:"))
+    line = SHOP[: SHOP.index("clusters:")].count("\n") + 1
+    expected = f"config/domain.yaml:{line}: configs/spare: no cluster or instance uses this config"
+    assert store.warnings(store.load()) == (expected,)
+
+
 def faults_of(text: str) -> list[str]:
     with pytest.raises(InvalidDomain) as caught:
         MemoryStore(text).load()
@@ -139,7 +147,7 @@ def test_all_faults_at_once_with_line_and_path() -> None:
         ("&a a: {b: *c}\n", "undefined alias"),
         ("a: &a {b: *a}\n", "contains itself"),
         ("a: 1\n---\nb: 2\n", "but found another document"),
-        ("domain: {name: x, id: %s}\n" % ID, "config/domain.yaml:1: format: this key is missing"),
+        (f"domain: {{name: x, id: {ID}}}\n", "config/domain.yaml:1: format: this key is missing"),
         ("format: 0\n", "format: expected 1, found 0"),
         ("format: '1'\n", "format: expected a whole number, found '1'"),
         ("format: 1\ndomain:\n", "domain: this key is missing"),
@@ -156,7 +164,7 @@ def test_what_bad_text_gets(text: str, says: str) -> None:
 
 
 def test_a_newer_format_is_refused_by_name() -> None:
-    with pytest.raises(FormatTooNew, match="config/domain.yaml:2: format 2 is newer"):
+    with pytest.raises(FormatTooNew, match=r"config/domain\.yaml:2: format 2 is newer"):
         MemoryStore(SHOP.replace("format: 1", "format: 2")).load()
 
 
@@ -258,10 +266,16 @@ SHAPES = {
     "merge": "instances:\n  a: &a\n    node: n1\n    config: c\n  b: {<<: *a}\n",
     "unicode": "instances:\n  a: {node: n1, config: c, properties: {p: 'ü𝄞'}}  # Grüße 𝄞\n  b: {node: n1, config: c}\n",
     "quoted keys": "instances:\n  'a': {\"node\": n1, 'config': c}\n  \"b\" : {node: n1, config: c}\n",
-    "folded": "instances:\n  a:\n    node: n1\n    config: c\n    properties:\n      p: >-\n        one\n        two\n\n  b: {node: n1, config: c}\n",
+    "folded": (
+        "instances:\n  a:\n    node: n1\n    config: c\n    properties:\n"
+        "      p: >-\n        one\n        two\n\n  b: {node: n1, config: c}\n"
+    ),
     "document marks": "instances:\n  a: {node: n1, config: c}\n  b: {node: n1, config: c}\n...\n",
 }
-HEAD = f"%YAML 1.1\n---\nformat: 1\ndomain: {{name: d, id: {ID}}}\nnodes: {{n1: {{host: h}}}}\nconfigs: {{c: {{start: x}}}}\n"
+HEAD = (
+    f"%YAML 1.1\n---\nformat: 1\ndomain: {{name: d, id: {ID}}}\n"
+    "nodes: {n1: {host: h}}\nconfigs: {c: {start: x}}\n"
+)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -313,6 +327,8 @@ def test_an_edit_that_makes_the_domain_invalid_changes_nothing(store_of: Callabl
     store = store_of(SHOP)
     with pytest.raises(InvalidDomain, match="instances/web3/node: no node named 'n7'"):
         store.edit([Put(path=("instances", "web3"), value={"node": "n7", "cluster": "web"})])
+    with pytest.raises(InvalidDomain, match="nothing is changed"):
+        store.edit([Drop(path=("clusters", "web"))])
     with pytest.raises(OperationFailed):
         store.edit([Drop(path=("instances", "web9"))])
     assert text_of(store) == SHOP
@@ -347,6 +363,78 @@ def test_a_byte_order_mark_survives(store_of: Callable[..., Any]) -> None:
     store = store_of("\ufeff" + SHOP)
     store.edit([Put(path=("nodes", "n2", "port"), value=23)])
     assert text_of(store) == "\ufeff" + SHOP.replace("2222", "23")
+
+
+class _Shapes:
+    """Documents in every notation, from a source of chance."""
+
+    VALUES = ("x", 1, True, "no", "it's", 'q"q', "ü", "# c", "a: b", "- x", "", "1.10", 1.5, "multi\nline", "*a", "%p",
+              "{x}", "[y", "~", "<<", "1e3", "\u2028", "\x7f", "x:", "? a", "2024-01-01", [], ["a", "x, y"])  # fmt: skip
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+
+    def mapping(self, depth: int) -> dict[str, Any]:
+        names = self.chance.sample(["a", "b.port", "c-x", "d", "e"], self.chance.randint(0, 4))
+        return {
+            n: self.mapping(depth - 1) if depth and self.chance.random() < 0.6 else self.value()
+            for n in names
+        }
+
+    def value(self) -> Any:
+        return self.chance.choice(self.VALUES)
+
+    def flow(self, value: Any) -> str:
+        if not isinstance(value, dict):
+            return json.dumps(value).replace("\x7f", "\\x7f")
+        comma = self.chance.choice(["", ","]) if value else ""
+        return "{" + ", ".join(f"{key}: {self.flow(item)}" for key, item in value.items()) + comma + "}"
+
+    def block(self, value: dict[str, Any], indent: str = "") -> list[str]:
+        lines = []
+        for key, item in value.items():
+            lines += self.chance.choice([[], [], [indent + "# note"], [""]])
+            comment = self.chance.choice(["", "", "  # c 'x"])
+            inner = indent + self.chance.choice([" ", "  ", "    "])
+            if isinstance(item, dict) and item and self.chance.random() < 0.6:
+                lines += [f"{indent}{key}:{comment}", *self.block(item, inner)]
+            elif isinstance(item, dict) and item and self.chance.random() < 0.5:
+                entries = [f"{inner}{k}: {self.flow(v)},{comment}" for k, v in item.items()]
+                lines += [f"{indent}{key}: {{", *entries, indent + " }"]
+            else:
+                lines.append(f"{indent}{key}: {self.flow(item)}{comment}")
+        return lines
+
+    def edit(self, data: dict[str, Any]) -> Put | Drop:
+        path: tuple[str, ...] = (self.chance.choice(list(data)),)
+        place = data[path[0]]
+        while isinstance(place, dict) and place and self.chance.random() < 0.7:
+            path = (*path, self.chance.choice(list(place)))
+            place = place[path[-1]]
+        match self.chance.randint(0, 2):
+            case 0:
+                return Drop(path=path)
+            case 1:
+                return Put(path=path, value=self.chance.choice([self.value(), self.mapping(1)]))
+            case _:
+                return Put(
+                    path=(*path[:-1], "new"), value=self.chance.choice([self.value(), self.mapping(2)])
+                )
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_any_edit_of_any_text(seed: int) -> None:
+    shapes = _Shapes(random.Random(seed))
+    data = {"format": 1, "kept": 1, **shapes.mapping(3)}
+    newline = shapes.chance.choice(["\n", "\r\n"])
+    text = newline.join([*shapes.block(data), *shapes.chance.choice([[], ["# end"], ["", "# end", ""]])])
+    assert parsed(text).data == data
+    edit = shapes.edit(data)
+    after = edit_text(text, [edit])
+    assert parsed(after).data == edited(data, [edit])
+    if isinstance(edit, Put) and edit.path[-1] == "new":
+        comments = [[x for x in t.splitlines() if x.strip()[:1] in ("", "#")] for t in (text, after)]
+        assert comments[0] == comments[1]
 
 
 # The lock.

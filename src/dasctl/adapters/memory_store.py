@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dasctl.adapters.domain_lock import POLL_S, Holder
-from dasctl.adapters.yaml_text import FILE, checked, domain_of, parsed
+from dasctl.adapters.yaml_text import FILE, domain_of, edited_domain, warnings_in
 from dasctl.core.domain import Domain
 from dasctl.core.edits import Edit
 from dasctl.errors import DomainNotFound
@@ -44,9 +44,12 @@ class MemoryStore:
         from dasctl.adapters.yaml_edit import edit_text
 
         text = edit_text(self._read(), edits)
-        domain = checked(parsed(text))
+        domain = edited_domain(text)
         self.text = text
         return domain
+
+    def warnings(self, domain: Domain) -> tuple[str, ...]:
+        return warnings_in(self._read(), domain)
 
     @contextmanager
     def domain_locked(self, command: str, *, wait_s: float) -> Iterator[None]:

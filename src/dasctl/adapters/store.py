@@ -16,12 +16,11 @@ from pathlib import Path
 
 import dasctl
 from dasctl.adapters import domain_lock
-from dasctl.adapters.yaml_text import FILE, checked, domain_of, parsed
+from dasctl.adapters.yaml_text import FILE, domain_of, edited_domain, warnings_in
 from dasctl.core import names
 from dasctl.core.domain import Domain
 from dasctl.core.edits import Edit, Put
 from dasctl.core.templates import without_entries
-from dasctl.core.validate import warnings
 from dasctl.errors import DomainNotFound, InvalidDomain, OperationFailed, UsageError
 
 FOLDERS = ("config", "applications", "lib", "docroot")
@@ -57,18 +56,18 @@ class YamlStore:
     def load(self) -> Domain:
         return domain_of(self._read())
 
-    def warnings(self, domain: Domain) -> tuple[str, ...]:
-        return tuple(str(fault) for fault in warnings(domain))
-
     def edit(self, edits: Sequence[Edit]) -> Domain:
         from dasctl.adapters.yaml_edit import edit_text  # brings ruamel.yaml
 
         before = self._read()
         after = edit_text(before, edits)
-        domain = checked(parsed(after))
+        domain = edited_domain(after)
         if after != before:
             _replace(self.path, after.encode("utf-8"))
         return domain
+
+    def warnings(self, domain: Domain) -> tuple[str, ...]:
+        return warnings_in(self._read(), domain)
 
     def domain_locked(self, command: str, *, wait_s: float) -> AbstractContextManager[None]:
         return domain_lock.locked(
@@ -177,7 +176,7 @@ def _copy_sample(root: Path) -> None:
     source = sample_folder()
     for path in sorted(source.rglob("*")):
         inside = path.relative_to(source)
-        if inside == Path(FILE) or "__pycache__" in inside.parts:
+        if inside == Path(FILE) or {"__pycache__", ".dasctl"} & {*inside.parts}:
             continue
         target = root / inside
         if path.is_dir():

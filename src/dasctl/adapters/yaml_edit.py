@@ -341,7 +341,8 @@ def _flow(name: str, value: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    return _written([value])[1:-1]
+    # Not in a list: a mapping with one key would lose its braces there.
+    return _written({"v": value})[1:-1].removeprefix("v:").strip(" ")
 
 
 def _written(value: Any) -> str:
@@ -376,6 +377,7 @@ def _needs_quotes(text: str) -> bool:
         or text.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false", "null")
         or (text[:1].isdigit() and any(char in text for char in ":_"))
         or text in ("<<", "=")
+        or text[:1] in "?:-"
         or any(
             ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or ord(char) in (0x2028, 0x2029, 0xFEFF)
             for char in text

@@ -76,6 +76,25 @@ def checked(document: Document, *, file: str = FILE) -> Domain:
     return result.domain
 
 
+def edited_domain(text: str, *, file: str = FILE) -> Domain:
+    """The domain in a text that an edit made. InvalidDomain says that it is the edit that was refused."""
+    try:
+        return domain_of(text, file=file)
+    except InvalidDomain as error:
+        raise InvalidDomain(
+            f"this change would make {file} invalid, so nothing is changed", faults=error.faults
+        ) from error
+
+
+def warnings_in(text: str, domain: Domain, *, file: str = FILE) -> tuple[str, ...]:
+    """What is odd in a valid domain, each with its line."""
+    odd = validate.warnings(domain)
+    if not odd:
+        return ()
+    document = parsed(text, file=file)
+    return tuple(f"{file}:{document.line(warning.path)}: {warning}" for warning in odd)
+
+
 def _told(fault: Fault, early: tuple[Fault, ...]) -> bool:
     """Whether a fault is only the echo of an earlier one at the same place."""
     for other in early:
