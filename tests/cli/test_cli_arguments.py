@@ -98,7 +98,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
         "sync-local-instance --only docroot/*.jpg --exclude images/big*.png --dry-run",
         "sync_local_instance",
         {
-            "name": None, "node_dir": None, "dry_run": True, "only": ["docroot/*.jpg"], "exclude": ["images/big*.png"],
+            "name": None, "node_dir": None, "dry_run": True, "full": False, "only": ["docroot/*.jpg"],
+            "exclude": ["images/big*.png"],
         },
     ),
     ("serve-members --node n1", "serve_members", {"node": "n1"}),

@@ -294,9 +294,13 @@ def test_a_valid_domain_is_counted(dasctl: Any) -> None:
 
 
 def test_a_line_to_be_copied_stands_alone(dasctl: Any) -> None:
-    outcome = summed_up("member-key", [], data={"line": 'command="x",restrict ssh-ed25519 AAAA'})
-    ran = dasctl("member-key", "n1", outcome=outcome)
-    assert ran.out == 'command="x",restrict ssh-ed25519 AAAA\n'
+    rows = [Result(status="ok", node="n1", fields={"line": "x"})]
+    outcome = summed_up("member-key", rows, data={"line": 'command="x",restrict ssh-ed25519 AAAA'})
+    for flags in ([], ["--terse"]):
+        assert (
+            dasctl("member-key", "n1", *flags, outcome=outcome).out
+            == 'command="x",restrict ssh-ed25519 AAAA\n'
+        )
 
 
 def test_ctrl_c_is_a_failure(dasctl: Any) -> None:
@@ -336,3 +340,26 @@ def test_a_conversation_owns_standard_output(dasctl: Any) -> None:
     )
     assert (ran.code, ran.out, ran.err) == (6, "", "dasctl: not yours\n")
     assert dasctl("serve-members", "--node", "n1").out == ""
+
+
+def test_a_ping_shows_what_it_measured_and_in_detail_each_check(dasctl: Any) -> None:
+    fields = {
+        "host": "h", "python": "3.11.2", "dir": "/home/d", "free_bytes": 5 << 30, "clock_difference_s": -0.25,
+        "latency_ms": 3.2, "checks": [{"check": "python3", "ok": True, "detail": "3.11.2", "remedy": ""}],
+    }  # fmt: skip
+    good = Result(status="ok", node="n1", fields=fields)
+    bad = Result(
+        status="unreachable", node="n2", error=Problem(message="node n2 (h:22): refused", hint="try sshd")
+    )
+    outcome = summed_up("ping-node-ssh", [good, bad], changed=True)
+    ran = dasctl("ping-node-ssh", outcome=outcome)
+    assert re.split("  +", ran.out.splitlines()[1]) == [
+        "n1", "h", "ok", "3.11.2", "/home/d", "5.0 GiB", "-0.25 s", "3.2 ms",
+    ]  # fmt: skip
+    assert ran.err == "dasctl: node n2 (h:22): refused\n  hint: try sshd\n"
+    assert dasctl("ping-node-ssh", "-v", outcome=outcome).out.endswith("\nn1  ok  python3  3.11.2\n")
+
+
+def test_a_take_over_names_the_new_epoch(dasctl: Any) -> None:
+    outcome = summed_up("take-over", synchronised(1), revision=9, data={"epoch": 2}, changed=True).timed(1)
+    assert dasctl("take-over", outcome=outcome).out.endswith("in 1.00 s (revision 9, epoch 2)\n")

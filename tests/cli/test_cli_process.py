@@ -85,6 +85,7 @@ def test_an_encoding_without_the_letters_is_no_failure() -> None:
         ("dasctl sync-cl", ["sync-cluster"]),
         ("dasctl sync-instance ", ["domain", "web", "web1", "web2", "node:n1", "node:n2"]),
         ("dasctl sync-instance web1,w", ["web1,web", "web1,web1", "web1,web2"]),
+        ("dasctl sync-instance node : n", ["n1", "n2"]),
         ("dasctl start-cluster ", ["web"]),
         ("dasctl ping-node-ssh n", ["n1", "n2"]),
         ("dasctl create-instance x --node ", ["n1", "n2"]),

@@ -33,6 +33,8 @@ def configs(incomplete: str) -> list[str]:
 
 def targets(incomplete: str) -> list[str]:
     """All that a target can be; behind a comma, the next one of a list."""
+    if _behind_colon(os.environ):
+        return _beginning(incomplete, _names("nodes"))
     known = [
         "domain",
         *_names("clusters"),
@@ -41,6 +43,15 @@ def targets(incomplete: str) -> list[str]:
     ]
     done, comma, last = incomplete.rpartition(",")
     return [f"{done}{comma}{name}" for name in _beginning(last, known)]
+
+
+def _behind_colon(environment: Mapping[str, str]) -> bool:
+    """Whether this is what follows `node:` in bash, which takes `node`, `:` and the rest for three words."""
+    words = environment.get("COMP_WORDS", "").split(" ")
+    number = environment.get("COMP_CWORD", "")
+    if not number.isdigit() or int(number) >= len(words):
+        return False
+    return words[: int(number)][-2:] == ["node", ":"]
 
 
 def _beginning(incomplete: str, names: list[str]) -> list[str]:

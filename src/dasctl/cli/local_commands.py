@@ -10,7 +10,7 @@ import typer
 from dasctl.cli.cluster_commands import properties_from
 from dasctl.cli.life_cycle_commands import Sync
 from dasctl.cli.session import session_of
-from dasctl.cli.synchronisation_commands import DRY_RUN, EXCLUDE, ONLY
+from dasctl.cli.synchronisation_commands import DRY_RUN, EXCLUDE, FULL, ONLY
 
 _NAME = typer.Argument(None, metavar="[NAME]", help="The instance. [default: the only one here]")
 _NODE_DIR = typer.Option(
@@ -132,6 +132,7 @@ def sync_local_instance(
     name: str | None = _NAME,
     node_dir: Path | None = _NODE_DIR,
     dry_run: bool = DRY_RUN,
+    full: bool = FULL,
     only: list[str] | None = ONLY,
     exclude: list[str] | None = EXCLUDE,
 ) -> int:
@@ -142,7 +143,7 @@ def sync_local_instance(
     dasctl sync-local-instance --quiet --exclude 'docroot/images/big*.png'
     """
     return session_of(ctx).carry_out_without_domain(
-        ctx, "sync_local_instance", name=name, node_dir=node_dir, dry_run=dry_run, only=only or [],
+        ctx, "sync_local_instance", name=name, node_dir=node_dir, dry_run=dry_run, full=full, only=only or [],
         exclude=exclude or [],
     )  # fmt: skip
 

@@ -64,7 +64,7 @@ def member_key(
         None,
         "--sshpublickeyfile",
         metavar="FILE",
-        help="The node's public key. [default: a place for it in the line]",
+        help="The node's public key. [default: the one it sent when it joined]",
     ),
 ) -> int:
     """Print the line for `authorized_keys` that lets a node in.

@@ -100,6 +100,7 @@ def _show_terse(outcome: Outcome, screen: Screen) -> None:
         return
     if "line" in outcome.data:
         screen.line(text.plain(outcome.data["line"]))
+        return
     columns = tables.terse_columns(outcome.command)
     for result in outcome.results:
         cells = [_raw(tables.value_of(result, column.key)) for column in columns]
@@ -127,7 +128,7 @@ def _raw(value: Any) -> str:
 def _show_text(outcome: Outcome, screen: Screen, *, long: bool) -> None:
     if "line" in outcome.data:  # made to be copied: nothing around it, nothing folded
         screen.line(text.plain(outcome.data["line"]))
-    if outcome.data.get("dry_run"):
+    elif outcome.data.get("dry_run"):
         _show_dry_run(outcome, screen)
     elif outcome.command in tables.LISTS:
         _show_list(outcome, screen, long=long)
@@ -161,6 +162,23 @@ def _show_list(outcome: Outcome, screen: Screen, *, long: bool) -> None:
         for result in outcome.results
     ]
     print_rows(rows, screen, headings=[column.heading for column in columns])
+    if screen.settings.verbose:
+        _show_checks(outcome, screen)
+
+
+def _show_checks(outcome: Outcome, screen: Screen) -> None:
+    """What was looked at on each node, line by line."""
+    rows = [
+        [
+            tables.name_of(result), "ok" if check.get("ok") else "failed", text.plain(str(check.get("check", ""))),
+            text.plain(str(check.get("detail", ""))),
+        ]
+        for result in outcome.results
+        for check in result.fields.get("checks") or ()
+    ]  # fmt: skip
+    if rows:
+        screen.line()
+        print_rows(rows, screen)
 
 
 def _show_clusters(outcome: Outcome, screen: Screen) -> None:
@@ -343,7 +361,8 @@ def summary_of(outcome: Outcome) -> str:
     """What a person wants to know in one line; empty where the rows or notes say it all."""
     if outcome.command in READING or not outcome.results:
         return ""
-    at = f" (revision {outcome.revision})" if outcome.revision is not None else ""
+    epoch = f", epoch {outcome.data['epoch']}" if "epoch" in outcome.data else ""
+    at = f" (revision {outcome.revision}{epoch})" if outcome.revision is not None else ""
     if outcome.data.get("dry_run"):
         return _dry_run_summary(outcome)
     if outcome.status == UNCHANGED:
@@ -424,7 +443,9 @@ def _show_failures(outcome: Outcome, screen: Screen) -> set[str]:
         problem = result.error or Problem(message=result.note or result.status)
         said.setdefault((problem.message, problem.hint), []).append(result)
     for (message, hint), results in said.items():
-        screen.message(message, mark=f"{_whose(results)}: ")
+        only = results[0] if len(results) == 1 and results[0].instance is None else None
+        named = only is not None and message.startswith(f"node {only.node}")
+        screen.message(message, mark="" if named else f"{_whose(results)}: ")
         for result in results[:1]:
             _show_last_words(result, screen)
         screen.hint(hint)

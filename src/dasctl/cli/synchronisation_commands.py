@@ -33,7 +33,7 @@ ONLY = typer.Option(
 EXCLUDE = typer.Option(
     None, "--exclude", metavar="PATTERN", help="Not these paths, such as 'docroot/*.mp4'; repeatable."
 )
-_FULL = typer.Option(False, "--full", help="Also remove files that are not the repository's.")
+FULL = typer.Option(False, "--full", help="Also remove files that are not the repository's.")
 _CRITERION = typer.Option(
     None,
     "--criterion",
@@ -57,7 +57,7 @@ def sync_instance(
         help="Instances: names, clusters, patterns, node:NAME.",
     ),
     dry_run: bool = DRY_RUN,
-    full: bool = _FULL,
+    full: bool = FULL,
     criterion: Criterion | None = _CRITERION,
     deviations: Deviations | None = _DEVIATIONS,
     only: list[str] | None = ONLY,
@@ -79,7 +79,7 @@ def sync_cluster(
         ..., metavar="CLUSTER...", autocompletion=complete.clusters, help="The clusters."
     ),
     dry_run: bool = DRY_RUN,
-    full: bool = _FULL,
+    full: bool = FULL,
     criterion: Criterion | None = _CRITERION,
     deviations: Deviations | None = _DEVIATIONS,
     only: list[str] | None = ONLY,
@@ -95,7 +95,7 @@ def sync_cluster(
 def sync_domain(
     ctx: typer.Context,
     dry_run: bool = DRY_RUN,
-    full: bool = _FULL,
+    full: bool = FULL,
     criterion: Criterion | None = _CRITERION,
     deviations: Deviations | None = _DEVIATIONS,
     only: list[str] | None = ONLY,
