@@ -46,4 +46,8 @@ def _someone_answered(names: Sequence[str], seen: Mapping[str, Seen]) -> None:
 def _rise_above(ctx: Context, seen: Mapping[str, Seen]) -> None:
     places = [view.at for view in seen.values() if view.at is not None]
     ctx.history.raise_epoch(1 + max([ctx.history.epoch(), *(at.epoch for at in places)]))
-    ctx.history.restart_at(1 + max([0, *(at.standing.revision for at in places)]))
+    head = ctx.history.head()
+    ours = head.number if head is not None else 0
+    theirs = max([0, *(at.standing.revision for at in places)])
+    if theirs > ours:
+        ctx.history.restart_at(theirs + 1)
