@@ -17,7 +17,7 @@ def main(stdin, stdout):
 
     def frame():
         line = stdin.readline()
-        if not line:
+        if not line.endswith(b"\n"):
             return None, b""
         header = json.loads(line)
         return header, stdin.read(header.get("size", 0))

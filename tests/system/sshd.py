@@ -49,6 +49,16 @@ def make_key(path: Path, *, passphrase: str = "") -> Path:
     return path
 
 
+def append(path: Path, text: str) -> None:
+    with open(path, "a") as file:
+        file.write(text)
+
+
+def run(command: list[str]) -> None:
+    """Run a tool of OpenSSH or of the system; what it says is shown only if it fails."""
+    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -220,8 +230,7 @@ class SshSetting:
 
     def know_port(self, port: int) -> None:
         """The same for whatever shows the servers' host key at this port of loopback."""
-        with open(self.known_hosts, "a") as file:
-            file.write(f"[127.0.0.1]:{port} {self.host_public}\n")
+        append(self.known_hosts, f"[127.0.0.1]:{port} {self.host_public}\n")
 
 
 def have_sshd() -> None:

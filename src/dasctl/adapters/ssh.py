@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dasctl.adapters import bootstrap
-from dasctl.adapters.host_keys import HostKey, HostKeys
+from dasctl.adapters.host_keys import HostKey, HostKeys, Known
 from dasctl.adapters.link import Peer, Stream, StreamLink
 from dasctl.core.domain import Node
 from dasctl.errors import NodeError, NodeUnreachable
@@ -99,6 +99,11 @@ class SshLinks:
             tunnel = await self._tunnel(shared, route, node.jump, stack, (name,))
             known = self._host_keys.known(route.alias, "", route.port, route.known_files)
             return await host_key(route, known, tunnel=tunnel, timeout_s=self._timeout_s)
+
+    def known_keys(self, name: str, node: Node) -> Known:
+        """What is known of the host keys of `node`, by the domain or else by the user."""
+        route = self._route(_target(name, node))
+        return self._host_keys.known(route.alias, "", route.port, route.known_files)
 
     @asynccontextmanager
     async def connection(
