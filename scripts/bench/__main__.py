@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ class Bench:
 def main() -> int:
     wanted = _arguments()
     own_network = enter_own_network(wanted.delay)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server and the folder go, too
     console = Console(width=None if sys.stdout.isatty() else 130, highlight=False)
     try:
         with _folder_open() as folder, server_running(folder) as server:
@@ -59,6 +61,8 @@ def main() -> int:
     except (ContenderFailed, NodesError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        return 130
     caption = f"medians of {wanted.runs} runs; {tree.files:,} files, {size_text(tree.size)}"
     console.print(table(done, caption=caption))
     _write(done, wanted.chart, caption)
