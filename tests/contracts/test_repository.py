@@ -149,12 +149,6 @@ def test_names_in_any_bytes(repository, name):
     assert content(repository, b"docroot/" + name + b"/" + name) == name
 
 
-def test_a_very_deep_tree(repository):
-    path = b"docroot" + b"/d" * 1200
-    repository.put_file(path + b"/f", b"x")
-    assert paths_in(repository, "docroot")[-1] == path + b"/f"
-
-
 def test_only_named_applications_are_looked_at(repository):
     for path in (b"hello/x", b"other/y", b"__internal/z"):
         repository.put_file(b"applications/" + path, b"")
@@ -178,6 +172,14 @@ def test_domain_yaml_is_no_entry_but_in_the_state(repository):
     after = scan(repository)
     assert before.areas == after.areas
     assert before.state != after.state
+
+
+@pytest.mark.parametrize("name", [b".domain.yaml.x4k2", b".domain.yaml.swp", b"domain.yaml~"])
+def test_what_is_left_beside_domain_yaml_goes_to_no_node(repository, name):
+    repository.put_file(b"config/" + name, b"format: 1\n")
+    repository.put_file(b"docroot/" + name, b"")
+    assert paths_in(repository, "config") == [b"config"]
+    assert paths_in(repository, "docroot") == [b"docroot", b"docroot/" + name]
 
 
 def test_links_that_lead_out_are_refused(repository):
@@ -318,6 +320,18 @@ def test_an_area_that_is_a_link_is_refused(folder, tmp_path, area):
     with pytest.raises(RepositoryError, match="is a symbolic link") as caught:
         scan(folder, domain_of("hello"))
     assert caught.value.hint
+
+
+def test_a_very_deep_tree():
+    parent = tempfile.mkdtemp()
+    try:
+        folder = Folder(Path(parent) / "shop")
+        path = b"docroot" + b"/d" * 1200
+        folder.put_file(path + b"/f", b"x")
+        assert paths_in(folder, "docroot")[-1] == path + b"/f"
+        assert content(folder, path + b"/f") == b"x"
+    finally:
+        subprocess.run(["rm", "-rf", parent], check=True, timeout=60)  # shutil recurses too deep for it
 
 
 def test_reading_does_not_follow_a_link_on_the_way(folder, tmp_path):

@@ -144,7 +144,7 @@ class MemoryRepository:
     def _entries(self, area: bytes, ignored: set[bytes], problems: list[ScanProblem]) -> Iterator[Entry]:
         below = area + b"/"
         for path in sorted((p for p in self._things if p == area or p.startswith(below)), key=order):
-            if path == areas.DEFINITION or path in ignored:
+            if areas.is_whole_domain(path) or path in ignored:
                 continue
             thing = self._things[path]
             fault = _fault(path, thing)

@@ -115,7 +115,7 @@ class Walk:
         """Whatever is not an unchanged file; returns the folder to go into."""
         path, mode = level.path + b"/" + name, seen.st_mode
         level.missed.add(name)
-        if path == areas.DEFINITION or self._is_left_out(level, name, path, stat.S_ISDIR(mode)):
+        if areas.is_whole_domain(path) or self._is_left_out(level, name, path, stat.S_ISDIR(mode)):
             return []
         if stat.S_ISREG(mode):
             self._found.wanted.append(Wanted(place=len(self._found.lines), path=path, seen=seen))

@@ -42,6 +42,11 @@ def trees_of(domain: Domain) -> tuple[bytes, ...]:
     return (CONFIG, *(application(name) for name in sorted(domain.applications)), LIB, DOCROOT)
 
 
+def is_whole_domain(path: bytes) -> bool:
+    """Whether `path` is domain.yaml, or what a killed command or an editor left beside it: no node may see it whole."""
+    return path in (DEFINITION, DEFINITION + b"~") or path.startswith(b"config/.domain.yaml.")
+
+
 def special_fault(mode: int) -> str:
     """Why something that is no file, folder or link is left out."""
     return f"{_SPECIAL.get(stat.S_IFMT(mode), 'a special file')} is not synchronised"

@@ -33,9 +33,10 @@ class Contents(Mapping[str, bytes]):
 
     def _all(self) -> dict[str, bytes]:
         if self._found is None:
-            self._found = dict(self._extra)
+            found = dict(self._extra)
             for data in self._trees:
-                self._found.update(_files_in(data))
+                found.update(_files_in(data))
+            self._found = found  # whole: several nodes may be sent contents at the same time
         return self._found
 
 
