@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dasctl.cli import text
+from dasctl.core.exchange import PHASES
 
 if TYPE_CHECKING:
     from dasctl.core.exchange import Event
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # A command that is done sooner is not worth a flicker. In the order of what an eye takes for "at once" (0.1 s), doubled.
 PATIENCE_S = 0.25
 FRAMES_PER_S = 8
+PHASE_COLUMNS = max(len(phase) for phase in PHASES)
+NAME_COLUMNS = 24  # longer names are cut where there is no room
 ENDED = ("ready", "done", "failed")
 
 
@@ -143,8 +146,9 @@ class LiveView:
 
         rows, rest = self.board.rows(room)
         grid = Table.grid(padding=(0, 2))
-        for _ in range(3):
-            grid.add_column(no_wrap=True, overflow="ellipsis")
+        # On a narrow screen the words of the last column give way, never who and what.
+        for least in (max((text.width(row[0]) for row in rows), default=1), PHASE_COLUMNS, 1):
+            grid.add_column(no_wrap=True, overflow="ellipsis", min_width=min(least, NAME_COLUMNS))
         for name, phase, what in rows:
             grid.add_row(Text(name), Text(phase, style=_STYLES.get(phase, "")), Text(what, style="dim"))
         if rest:
