@@ -146,6 +146,14 @@ def test_all_faults_at_once_with_line_and_path() -> None:
         ("", "is empty"),
         ("&a a: {b: *c}\n", "undefined alias"),
         ("a: &a {b: *a}\n", "contains itself"),
+        ("[" * 100_000, "nested too deeply"),
+        ("a: " + "{a: " * 50_000, "nested too deeply"),
+        ("- " * 100_000, "nested too deeply"),
+        (
+            "a: &a [x]\n"
+            + "".join(f"b{n}: &b{n} [*a, *a, {f'*b{n - 1}, ' * 9 if n else ''}]\n" for n in range(9)),
+            "deeply",
+        ),
         ("a: 1\n---\nb: 2\n", "but found another document"),
         (f"domain: {{name: x, id: {ID}}}\n", "config/domain.yaml:1: format: this key is missing"),
         ("format: 0\n", "format: expected 1, found 0"),
@@ -157,6 +165,7 @@ def test_all_faults_at_once_with_line_and_path() -> None:
         ("format: 1\nnodes: {n1: {host: 12}}\n", "put it in quotes"),
         ("format: 1\nnodes: !!set {n1}\n", "has no meaning here"),
     ],
+    ids=lambda value: repr(value)[:40],
 )
 def test_what_bad_text_gets(text: str, says: str) -> None:
     found = faults_of(text)
@@ -529,6 +538,7 @@ def test_a_new_domain_is_valid(tmp_path: Path, sample: bool) -> None:
 
 def test_entries_go_below_an_empty_section_of_the_template(tmp_path: Path) -> None:
     store = create_domain(tmp_path / "d", None, sample=False, id=ID)
+    assert store.load().domain.properties == {}
     before = store.path.read_text()
     store.edit([Put(path=("nodes", "n1"), value={"host": "h"})])
     went, came = changed_lines(before, store.path.read_text())

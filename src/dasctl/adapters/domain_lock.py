@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import getpass
 import json
 import os
 import socket
@@ -47,6 +46,8 @@ class Holder:
 
 def user_name() -> str:
     """The name of the user, or the number of one who has none."""
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -6,9 +6,7 @@ What lives here: files. What must not: the meaning of entries (`core/`), the not
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -173,6 +171,8 @@ def _fill(root: Path, *, sample: bool) -> None:
 
 
 def _copy_sample(root: Path) -> None:
+    import shutil
+
     source = sample_folder()
     for path in sorted(source.rglob("*")):
         inside = path.relative_to(source)
@@ -188,6 +188,8 @@ def _copy_sample(root: Path) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     """Replace a file in one step: the old one or the new one, never half. A symbolic link stays one; its target changes."""
+    import tempfile  # only who writes pays for it
+
     target = Path(os.path.realpath(path))
     try:
         handle, beside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

@@ -24,12 +24,14 @@ from dasctl.errors import FormatTooNew, InvalidDomain
 FILE = "config/domain.yaml"  # how faults name it
 
 MAX_DEPTH = 50  # of nesting; deeper is an attack or an accident
-MAX_VALUES = 2_000_000  # with aliases expanded
+MAX_VALUES = 500_000  # with aliases expanded
 
 _NULLS = ("", "~", "null", "Null", "NULL")
 _PLAIN_TAGS = {
     "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "!", None,
 }  # fmt: skip
+_BRACKETS = re.compile(r"[\[\]{}]")
+_DEEP_LINE = re.compile(r"^ {50}|(?:[-?] ){20}", re.MULTILINE)
 _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,18})\Z")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+\Z")
 
@@ -134,6 +136,8 @@ def parsed(text: str, *, file: str = FILE) -> Document:
 def _root(text: str, file: str) -> Any:
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)(text.removeprefix("\ufeff"))
     try:
+        if _may_be_deep(text) and _is_deep(text):
+            raise RecursionError
         return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         raise _broken(error, text, file) from error
@@ -145,6 +149,31 @@ def _root(text: str, file: str) -> Any:
         raise _broken_at(file, 1, 1, "nested too deeply") from error
     finally:
         loader.dispose()
+
+
+def _may_be_deep(text: str) -> bool:
+    """Whether `text` may be nested so deeply that composing it, which libyaml does by recursion, ends the process."""
+    depth = 0
+    for bracket in _BRACKETS.findall(text):
+        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
+        if depth > MAX_DEPTH:
+            return True
+    return _DEEP_LINE.search(text) is not None
+
+
+def _is_deep(text: str) -> bool:
+    """The same for certain: the parser's events come one by one, without recursion."""
+    depth = 0
+    for event in yaml.parse(
+        text.removeprefix("\ufeff"), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    ):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def _broken(error: yaml.MarkedYAMLError, text: str, file: str) -> InvalidDomain:

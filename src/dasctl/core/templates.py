@@ -17,6 +17,9 @@ def without_entries(sample: str) -> str:
         if line[:1].isalpha():
             inside = section in SECTIONS
             line = f"{section}: {{}}" if inside else line
+        elif section == "  properties" and not inside:
+            inside = True  # of the domain: they are the sample's own, and the last of its keys
+            line = f"  #{line.strip()}"
         elif inside and line.startswith(" ") and line.strip():
             line = f"#{line}"
         lines.append(line)

@@ -10,7 +10,6 @@ import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from dasctl.core import names, patterns, targets
 from dasctl.core.definition import signal_name
@@ -28,6 +27,7 @@ from dasctl.core.properties import (
 )
 
 MAX_PORT = 65535
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 _READY_KINDS = ("http", "tcp", "command", "log")
 
 
@@ -73,9 +73,7 @@ def _settings(domain: Domain) -> Iterator[Fault]:
     if domain.format != FORMAT:
         yield Fault(path=("format",), message=f"expected {FORMAT}, found {domain.format}")
     yield from _name(settings.name, ("domain", "name"))
-    try:
-        UUID(settings.id)
-    except ValueError:
+    if not _UUID.match(settings.id):
         yield Fault(
             path=("domain", "id"),
             message=f"{settings.id!r} is not a UUID; create-domain makes one, as does uuidgen",
