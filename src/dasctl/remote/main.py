@@ -31,6 +31,16 @@ def main(reader: BinaryIO, writer: BinaryIO, before: Callable[[str], None] = lam
         link.send(greeting())
         Server(link, before).serve()
     except Gone:
+        _hush(writer)
+
+
+def _hush(writer: BinaryIO) -> None:
+    """What is left to be written has no reader: let it vanish, or the interpreter complains at its end."""
+    try:
+        handle = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(handle, writer.fileno())
+        os.close(handle)
+    except (OSError, ValueError, AttributeError):
         pass
 
 
