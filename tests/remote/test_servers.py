@@ -278,3 +278,51 @@ def test_names_in_proc_stat_may_hold_anything() -> None:
     found = process.parsed_stat(line)
     assert found is not None
     assert (found.state, found.session, found.ticks) == ("S", 7, 4711)
+
+
+def test_a_helper_that_is_killed_while_it_starts_leaves_no_unknown_server(node: Node) -> None:
+    """Ahead of each change to the disk: afterwards either no server runs, or one that is known."""
+    node.define("echo here; exec sleep 1000")
+    number = 0
+    finished = False
+    while not finished:
+        number += 1
+        count = 0
+
+        def before(operation: str) -> None:
+            nonlocal count
+            count += 1
+            if count == number:  # noqa: B023
+                os._exit(42)
+
+        pid = os.fork()
+        if pid == 0:
+            try:
+                talk(node.request("start", wait=False), before=before)
+            finally:
+                os._exit(0)
+        finished = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        log = node.root / "logs" / "server.log"
+        time.sleep(0.1)
+        started = log.exists() and "here" in log.read_text()
+        assert started == finished
+        assert (node.look()["state"] in ("running", "starting")) == finished
+    assert number > 2
+    assert node.do("stop")["verdict"] == "done"
+
+
+def test_the_other_end_goes_while_a_start_is_awaited(node: Node) -> None:
+    node.define(SLEEP, ready={"kind": "log", "value": "never", "timeout": 60})
+    program = "import sys; from dasctl.remote import main; main.main(sys.stdin.buffer, sys.stdout.buffer)"
+    helper = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert helper.stdin is not None and helper.stdout is not None
+    helper.stdin.write(node.request("start"))
+    helper.stdin.flush()
+    while b"starting" not in helper.stdout.readline():
+        pass
+    _out, err = helper.communicate(timeout=30)
+    assert (helper.returncode, err) == (0, b"")
+    assert node.look()["state"] == "starting"
+    assert node.do("stop")["verdict"] == "done"

@@ -163,6 +163,8 @@ def _mkdir(disk: Disk, path: bytes) -> None:
         status = by_handle.lstat(disk.handles, path)
         if status is not None and not stat.S_ISDIR(status.st_mode):
             raise
+    except FileNotFoundError:
+        disk.folders(path)  # what was chosen of a slice may lie in a folder that was not
 
 
 def _place(disk: Disk, path: bytes, prepared: str) -> None:

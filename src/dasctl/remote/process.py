@@ -13,7 +13,7 @@ from dasctl.remote import state, words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Record = dict[str, Any]
@@ -156,30 +156,42 @@ def signal_all(record: Record, number: int) -> bool:
     return bool(found)
 
 
-def spawn(place: state.Place, command: str, environment: Mapping[str, str]) -> tuple[int, int]:
+def spawn(
+    place: state.Place,
+    command: str,
+    environment: Mapping[str, str],
+    record: Callable[[int, int], None],
+) -> None:
     """Start `/bin/sh -c command` in the instance's folder, in a session of its own, detached from us.
 
-    Returns its pid and the offset in the log at which its output begins. Raises OSError where it cannot be executed.
+    `record` is given its pid and the offset in the log at which its output begins, before a single instruction of it
+    runs: if we are killed in between, there is no server that nobody knows of. Raises OSError where it cannot be executed.
     """
     log, offset = _open_log(place)
-    # Closed by a successful exec; otherwise it brings the reason.
-    told, tell = os.pipe()
+    wait, go = os.pipe()
+    told, tell = os.pipe()  # closed by a successful exec; otherwise it brings the reason
+    pid = os.fork()
+    if pid == 0:
+        os.close(go)
+        _become(place.root, log, wait, tell, command, dict(environment))
+    for handle in (log, wait, tell):
+        os.close(handle)
     try:
-        pid = os.fork()
-        if pid == 0:
-            _become(place.root, log, tell, command, dict(environment))
-        os.close(tell)
-        tell = -1
+        record(pid, offset)
+        os.write(go, b"go")
+        os.close(go)
+        go = -1
         reason = os.read(told, 64)
+    except BaseException:
+        if go >= 0:
+            os.close(go)
+        os.waitpid(pid, 0)
+        raise
     finally:
-        os.close(log)
         os.close(told)
-        if tell >= 0:
-            os.close(tell)
     if reason:
         os.waitpid(pid, 0)
         raise OSError(int(reason), "the server's shell could not be started: " + os.strerror(int(reason)))
-    return pid, offset
 
 
 def _open_log(place: state.Place) -> tuple[int, int]:
@@ -190,13 +202,15 @@ def _open_log(place: state.Place) -> tuple[int, int]:
     return log, os.fstat(log).st_size
 
 
-def _become(root: int, log: int, tell: int, command: str, environment: dict[str, str]) -> None:
+def _become(root: int, log: int, wait: int, tell: int, command: str, environment: dict[str, str]) -> None:
     """In the child: become the server. Never returns."""
     import signal
 
     try:
         os.setsid()
         os.fchdir(root)
+        if not os.read(wait, 2):
+            os._exit(127)
         silence = os.open("/dev/null", os.O_RDONLY)
         os.dup2(silence, 0)
         os.dup2(log, 1)

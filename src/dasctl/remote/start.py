@@ -73,14 +73,19 @@ def _spawned(instance: asked.Asked, known: definition.Definition, began: float) 
     check = _check(instance, known)
     files = definition.files_digest(place, instance.kept, known.restart_on)
     state.furnish(place)
-    pid, offset = process.spawn(place, known.start, _environment(instance, known))
-    found = process.stat_of(pid)
-    record: process.Record = {
-        "pid": pid, "ticks": found.ticks if found is not None else 0, "boot": process.boot_id(), "since": time.time(),
-        "ready": False, "log": offset, "definition": known.digest(), "files": files,
-    }  # fmt: skip
-    process.save(place, record)
-    check.offset = offset
+    record: process.Record = {}
+
+    def remember(pid: int, offset: int) -> None:
+        found = process.stat_of(pid)
+        record.update(
+            pid=pid, ticks=found.ticks if found is not None else 0, boot=process.boot_id(), since=time.time(),
+            ready=False, log=offset, definition=known.digest(), files=files,
+        )  # fmt: skip
+        process.save(place, record)
+
+    process.spawn(place, known.start, _environment(instance, known), remember)
+    pid = record["pid"]
+    check.offset = record["log"]
     if not instance.request["wait"]:
         name = instance.request["name"]
         place.close()

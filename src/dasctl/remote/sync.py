@@ -475,7 +475,7 @@ class Syncing:
         changes = plan.changes if self.dry_run else plan.changes[:MOST_CHANGES]
         reply: Reply = {
             "name": work.name,
-            "verdict": words.DONE if plan.changes else words.UNCHANGED,
+            "verdict": words.DONE if plan.changes or plan.rmdir else words.UNCHANGED,
             "changed": len(plan.place),
             "touched": len(plan.touch),
             "deleted": sum(1 for _path, why in plan.changes if why == "deleted"),

@@ -106,10 +106,12 @@ def _note(
     try:
         entry = entry_of(handles, path, status, digest)
     except OSError as error:
-        if not by_handle.absent(error):
+        if by_handle.absent(error):
+            return
+        # It cannot be read: then size and modtime have to do, or it would be replaced each time.
+        entry = _plain(path, status, b"")
+        if path not in known or not matches(entry, known[path]):
             seen.problems.append((path, error.strerror or str(error)))
-            seen.other[path] = _plain(path, status, b"")
-        return
     line = known.get(path)
     if line is not None and matches(entry, line):
         seen.same.add(path)
