@@ -110,6 +110,13 @@ class SshLinks:
         self, name: str, node: Node, *, password: str | None = None
     ) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """A connection that is logged in, with keys or with `password`. Raises NodeError."""
+        async with self._connection(name, node, password) as (_, connection):
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(
+        self, name: str, node: Node, password: str | None = None
+    ) -> AsyncIterator[tuple[Route, asyncssh.SSHClientConnection]]:
         from dasctl.adapters.ssh_connect import connected
 
         async with self._sharing() as shared, AsyncExitStack() as stack:
@@ -126,15 +133,14 @@ class SshLinks:
                     limiter=self._limiter(shared, route, node.jump or route.jump),
                 )
             )
-            yield connection
+            yield route, connection
 
     @asynccontextmanager
     async def _session(self, name: str, node: Node, command: str) -> AsyncIterator[tuple[Peer, Stream]]:
         from dasctl.adapters.ssh_errors import FOREIGN, Shown, translated
         from dasctl.adapters.ssh_stream import PACKET, WINDOW, SessionStream
 
-        route = self._route(_target(name, node))
-        async with self.connection(name, node) as connection:
+        async with self._connection(name, node) as (route, connection):
             stream = SessionStream()
             try:
                 async with asyncio.timeout(self._timeout_s):
