@@ -92,3 +92,50 @@ def meddle(root: Path, items: list[tuple[bytes, bytes, str, bytes, int, int]]) -
                 os.symlink(b"/etc", where)
         except OSError:
             continue
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(ITEMS, max_size=8),
+    st.lists(ITEMS, max_size=8),
+    st.lists(ITEMS, max_size=4),
+    st.lists(ITEMS, max_size=4),
+)
+def test_kept_deviations_and_local_files_leave_nothing_behind(
+    first: list[tuple[bytes, bytes, str, bytes, int, int]],
+    second: list[tuple[bytes, bytes, str, bytes, int, int]],
+    by_hand: list[tuple[bytes, bytes, str, bytes, int, int]],
+    local: list[tuple[bytes, bytes, str, bytes, int, int]],
+) -> None:
+    """Whatever was kept or overridden: once the policy is overwrite and `local/` is empty, the tree is the wanted one."""
+    base = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    root = base / "web1"
+    try:
+        das = Das(base)
+        assert das.one(tree_of(first))["verdict"] == "done"
+        meddle(root, by_hand)
+        meddle(root / "local", local)
+        after = tree_of(second)
+        kept = das.one(after, deviations="keep")
+        assert (kept["verdict"] in ("done", "unchanged"), kept["problems"]) == (True, []), kept
+        again = das.one(after, deviations="keep")
+        assert again["verdict"] == "unchanged", again
+        # A kept file that is wanted no more is a stranger from then on.
+        told = [item for item in kept["deviations"] if os.fsencode(item["path"]) in after.entries]
+        assert [item for item in again["deviations"] if item in told] == told
+        overwritten = das.one(after)
+        assert overwritten["problems"] == []
+        for entry in overwritten["deviations"]:
+            if entry["kind"] == "overridden" and not (root / "local" / entry["path"]).is_symlink():
+                assert (root / entry["path"]).read_bytes() == (root / "local" / entry["path"]).read_bytes()
+        assert das.one(after)["verdict"] == "unchanged"
+        shutil.rmtree(root / "local")
+        assert das.one(after)["problems"] == []
+        found = on_disk(root)
+        assert {path: entry for path, entry in found.items() if path in after.entries} == after.entries
+        das.one(after, full=True)
+        assert on_disk(root) == after.entries
+    finally:
+        for folder, _folders, _files in os.walk(base):
+            os.chmod(folder, 0o755)
+        shutil.rmtree(base)

@@ -76,6 +76,9 @@ class Kept:
                 lines[path] = line
             else:
                 lines.pop(path, None)
+        for text, item in self.exceptions.items():
+            if item["kind"] == words.EXTRA:
+                lines.pop(paths.from_printable(text), None)  # kept in its place: we did not put it there
         return lines
 
 
