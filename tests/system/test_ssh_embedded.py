@@ -65,6 +65,19 @@ async def test_passes_input_output_and_its_end(tmp_path: Path, ssh: SshSetting) 
         assert await client(ready, ssh, "cat", send=data) == (0, data, b"")
 
 
+async def test_keeps_the_rest_of_the_output_for_a_slow_client(tmp_path: Path, ssh: SshSetting) -> None:
+    links = SshLinks(tmp_path, {}, timeout_s=30)
+    async with served(service_of(tmp_path, ssh), ssh) as ready:
+        node = Node(host="127.0.0.1", port=ready.port, key=str(ssh.key))
+        async with links.session("n1", node, "head -c 20000000 /dev/zero") as stream:
+            await asyncio.sleep(2.5)
+            received = 0
+            while data := await stream.read(1 << 20):
+                received += len(data)
+            assert received == 20_000_000
+            assert await stream.exit_status() == 0
+
+
 async def test_refuses_all_but_commands(tmp_path: Path, ssh: SshSetting) -> None:
     async with served(service_of(tmp_path, ssh), ssh) as ready:
         status, _, err = await client(ready, ssh)

@@ -73,6 +73,8 @@ class Session:
         self._early: list[bytes] = []  # what came before the process was there
         self._early_end = False
         self._open_pipes = {1, 2}
+        self._said = 0  # bytes of output
+        self._output_held = False  # the client takes no more for now
         self._exited = asyncio.Event()
         self._drained = asyncio.Event()
         self._gone = asyncio.Event()  # the channel
@@ -159,9 +161,7 @@ class Session:
             return
         try:
             await self._until_exit()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DRAIN_S):
-                    await self._drained.wait()
+            await self._until_drained()
             self._report(transport.get_returncode())
         finally:
             self._running.sessions.discard(self)
@@ -184,6 +184,18 @@ class Session:
                 waiting.cancel()
             await asyncio.gather(exited, gone, return_exceptions=True)
 
+    async def _until_drained(self) -> None:
+        """Wait for the rest of the output, however slowly the client takes it."""
+        while not self._gone.is_set():
+            before = self._said
+            try:
+                async with asyncio.timeout(_DRAIN_S):
+                    await self._drained.wait()
+                return
+            except TimeoutError:
+                if self._said == before and not self._output_held:
+                    return
+
     def signalled(self, number: signal.Signals) -> None:
         """Send a signal to the command's process group; what it has detached is in another."""
         if self._transport is None or self._exited.is_set():
@@ -201,6 +213,7 @@ class Session:
 
     def output(self, pipe: int, data: bytes) -> None:
         """The command has said something."""
+        self._said += len(data)
         if self._channel is None or self._gone.is_set():
             return
         with contextlib.suppress(OSError):  # closed by the client a moment ago
@@ -223,9 +236,12 @@ class Session:
         if held:
             self._channel.pause_reading()
         else:
-            self._channel.resume_reading()
+            # Not at once: asyncio calls this in the middle of its write, and would close a pipe that is given more
+            # data and its end here without writing them.
+            asyncio.get_running_loop().call_soon(self._channel.resume_reading)
 
     def _hold_output(self, held: bool) -> None:
+        self._output_held = held
         if self._transport is None:
             return
         for number in (1, 2):
