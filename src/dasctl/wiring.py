@@ -1,7 +1,7 @@
 """The one place where the floors meet: which adapter stands behind which port, and how an operation is run.
 
-What lives here: construction, the event loop, signals. What must not: decisions. SSH is imported when the first connection is
-made, and not before: commands that need none start fast.
+What lives here: construction, the event loop, signals. What must not: decisions. SSH is imported when the first
+connection is made, and not before: commands that need none start fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from pathlib import Path
 
 from dasctl.adapters.admission import Admission
 from dasctl.adapters.clock import SystemClock
+from dasctl.adapters.coordinates import FolderNodeDirs
+from dasctl.adapters.das_link import SshDas
+from dasctl.adapters.embedded_server import EmbeddedServer
 from dasctl.adapters.history import SqliteHistory
+from dasctl.adapters.local import LocalLinks
+from dasctl.adapters.machine import this_machine
+from dasctl.adapters.member_files import FolderMembers
 from dasctl.adapters.ssh import SshLinks
 from dasctl.adapters.store import YamlStore, create_domain, find_domain
 from dasctl.adapters.tree import FolderRepository
@@ -32,6 +38,8 @@ from dasctl.core.exchange import Event, HostKey, Who
 from dasctl.core.outcome import Outcome
 from dasctl.errors import DasctlError, OperationFailed
 from dasctl.operations.ports import Context, Link, Outside
+
+AGAIN = "run the command again: it finishes what was begun"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +80,10 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
     store = YamlStore(root)
     links = _Ssh(store, options.timeout_s)
     return Context(
-        store=store, repository=FolderRepository(root), history=SqliteHistory(root), links=links, host_keys=links,
+        store=store, repository=FolderRepository(root),
+        history=SqliteHistory(root, kept=store.load().domain.history), links=links, host_keys=links,
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
-        timeout_s=options.timeout_s, on_event=on_event,
+        timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
     )  # fmt: skip
 
 
@@ -82,7 +91,9 @@ def outside(options: Options, on_event: Callable[[Event], None]) -> Outside:
     """What an operation without a domain is given."""
     return Outside(
         clock=SystemClock(), who=_who(), make_domain=create_domain, on_event=on_event, timeout_s=options.timeout_s,
-        wait_s=options.wait_s, machine=None, local_links=None, das=None, node_dirs=None, ssh_server=None,  # type: ignore
+        wait_s=options.wait_s, machine=this_machine(), local_links=LocalLinks(), ssh_server=EmbeddedServer(),
+        das=SshDas(timeout_s=options.timeout_s),
+        node_dirs=FolderNodeDirs(home=Path.home(), current=Path.cwd(), environment=os.environ),
     )  # fmt: skip
 
 
@@ -138,8 +149,7 @@ def _timed(command: str, operation: Callable[[], Awaitable[Outcome]]) -> Outcome
     except DasctlError as error:
         result = outcomes.failed(command, error)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        error = OperationFailed("interrupted", hint="run the command again: it finishes what was begun")
-        result = outcomes.failed(command, error)
+        result = outcomes.failed(command, OperationFailed("interrupted", hint=AGAIN))
     return result.timed(time.monotonic() - started)
 
 
@@ -170,7 +180,9 @@ def _command_line(words: list[str]) -> str:
     for word in left:
         if word in ("--domain", "--parallel", "--wait", "--timeout"):
             next(left, None)
-        elif word in ("--json", "--terse", "--quiet", "-q", "--verbose", "-v") or word.startswith("--domain="):
+        elif word in ("--json", "--terse", "--quiet", "-q", "--verbose", "-v") or word.startswith(
+            "--domain="
+        ):
             continue
         else:
             told.append(word)

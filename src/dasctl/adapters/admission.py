@@ -10,7 +10,7 @@ from dasctl.adapters.host_keys import Known
 from dasctl.adapters.ssh import SshLinks
 from dasctl.core.domain import Node
 from dasctl.core.exchange import HostKey
-from dasctl.errors import ChangedHostKey, UnknownHostKey
+from dasctl.errors import ChangedHostKey, UnknownHostKey, UsageError
 
 
 class Admission:
@@ -60,7 +60,25 @@ class Admission:
         ask_password: Callable[[str], str],
     ) -> str:
         """See ports.HostKeys.install_key."""
-        raise NotImplementedError
+        from dasctl.adapters import setup_ssh
+
+        key = _without_pub(public_key) if public_key is not None else setup_ssh.key_of(node)
+        if key is None or not Path(f"{key}.pub").is_file():
+            if not generate:
+                raise UsageError(
+                    f"there is no public key to put on node {name}",
+                    hint="give one with --sshpublickeyfile, or let one be made with --generatekey",
+                )
+            key = setup_ssh.make_key(key or Path("~/.ssh/id_ed25519").expanduser(), comment="dasctl")
+        text = setup_ssh.public_key_of(key)
+        if await setup_ssh.set_up(self._links, name, node, public_key=text, ask_password=ask_password):
+            return f"{key}.pub is authorised now"
+        return "already lets us in"
+
+
+def _without_pub(path: Path) -> Path:
+    """The private key that belongs to a public one."""
+    return path.with_suffix("") if path.suffix == ".pub" else path
 
 
 def _judged(known: Known, shown: host_keys.HostKey) -> bool | str | None:

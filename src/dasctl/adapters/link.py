@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dasctl.core.exchange import Reply
 from dasctl.errors import LinkLost, NodeError, NodeNotUsable, NodeTimeout, ProtocolError
-from dasctl.operations.ports import Reply
 from dasctl.remote import frames
 from dasctl.remote.words import MARKER, MINIMUM_PYTHON, PROTOCOL
 

@@ -41,6 +41,7 @@ class YamlStore:
         self._sleep = sleep
         self._now = now
         self._monotonic = monotonic
+        self._loaded: tuple[str, Domain] | None = None
 
     @property
     def root(self) -> Path:
@@ -52,7 +53,11 @@ class YamlStore:
         return self._root / "config" / "domain.yaml"
 
     def load(self) -> Domain:
-        return domain_of(self._read())
+        # A command asks several times; a file of 1,000 instances takes a second to judge.
+        text = self._read()
+        if self._loaded is None or self._loaded[0] != text:
+            self._loaded = (text, domain_of(text))
+        return self._loaded[1]
 
     def edit(self, edits: Sequence[Edit]) -> Domain:
         from dasctl.adapters.yaml_edit import edit_text  # brings ruamel.yaml

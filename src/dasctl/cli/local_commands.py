@@ -58,6 +58,9 @@ def join_domain(
     host_key: str | None = typer.Option(
         None, "--host-key", metavar="SHA256:...", help="Trust the DAS's host key with this fingerprint."
     ),
+    das_command: str = typer.Option(
+        "dasctl", "--das-command", metavar="COMMAND", help="How dasctl is called on the DAS."
+    ),
 ) -> int:
     """Join this machine to a domain, and synchronise.
 
@@ -69,7 +72,7 @@ def join_domain(
     return session_of(ctx).carry_out_without_domain(
         ctx, "join_domain", name=name, das=das, domain_dir=domain_dir, cluster=cluster, config=config,
         node_dir=node_dir, properties=properties_from(properties or []), host=host, port=port, user=user, key=key,
-        accept_host_key=accept_host_key, host_key=host_key,
+        accept_host_key=accept_host_key, host_key=host_key, das_command=das_command,
     )  # fmt: skip
 
 

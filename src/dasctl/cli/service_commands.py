@@ -43,8 +43,12 @@ def serve_ssh(
 
 def serve_members(
     ctx: typer.Context,
-    node: str = typer.Option(
-        ..., "--node", metavar="NODE", autocompletion=complete.nodes, help="The node that the key belongs to."
+    node: str | None = typer.Option(
+        None,
+        "--node",
+        metavar="NODE",
+        autocompletion=complete.nodes,
+        help="The node that the key belongs to. [default: whoever logs in is trusted as an operator is]",
     ),
 ) -> int:
     """Answer one node: a forced command for `authorized_keys`.

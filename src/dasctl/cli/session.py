@@ -20,7 +20,8 @@ from dasctl.cli.call import Call, Runner, Settings
 from dasctl.cli.live import LiveView, Log
 from dasctl.cli.options import settings_of
 from dasctl.cli.palette import is_screen, palette_for
-from dasctl.cli.show import screen_for, show_messages, show_results
+from dasctl.cli.screen import screen_for
+from dasctl.cli.show import show_messages, show_results
 from dasctl.cli.streams import delivered
 from dasctl.cli.text import plain
 from dasctl.core.outcome import Outcome, failed

@@ -7,56 +7,14 @@ not: deciding anything about the outcome; its exit code is the command's.
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
-from dasctl.cli import tables, text
-from dasctl.cli.call import Settings
-from dasctl.cli.palette import Palette, is_screen, palette_for
-from dasctl.core.outcome import FAILED, REFUSED, UNCHANGED, UNREACHABLE, Outcome, Problem, Result
+from dasctl.cli import messages, tables, text
+from dasctl.cli.screen import Screen
+from dasctl.cli.summary import changes, summary_of
+from dasctl.core.outcome import FAILED, UNCHANGED, Outcome, Result
 
 FOLD_ABOVE = 8  # equal rows of an action: fewer are read at a glance
-READING = frozenset((*tables.LISTS, "verify-domain", "member-key"))  # they never change a state
-SYNCHRONISING = frozenset(("sync-instance", "sync-cluster", "sync-domain", "sync-local-instance"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Screen:
-    """Where to print, and how wide and colourful. `columns` None: as wide as it gets."""
-
-    out: TextIO
-    err: TextIO
-    settings: Settings
-    palette: Palette
-    err_palette: Palette
-    columns: int | None
-    now: float
-
-    def line(self, words: str = "") -> None:
-        self.out.write(words + "\n")
-
-    def message(self, words: str, *, mark: str = "", colour: str = "red") -> None:
-        """A message with its lines: the first behind `dasctl: `, the others below it."""
-        first, *others = text.lines(words)
-        prefix = self.err_palette.paint("dasctl:", colour)
-        self.err.write(f"{prefix} {mark}{first}\n")
-        for other in others:
-            self.err.write(f"  {other}\n")
-
-    def hint(self, words: str) -> None:
-        for line in text.lines(words) if words else []:
-            self.err.write(f"  {self.err_palette.paint('hint:', 'dim')} {line}\n")
-
-
-def screen_for(out: TextIO, err: TextIO, settings: Settings, *, now: float) -> Screen:
-    """The screen for these streams: only a terminal has a width and colours."""
-    columns = shutil.get_terminal_size((80, 24)).columns if is_screen(out) else None
-    return Screen(
-        out=out, err=err, settings=settings, palette=palette_for(out), err_palette=palette_for(err),
-        columns=columns, now=now,
-    )  # fmt: skip
 
 
 def show_results(outcome: Outcome, screen: Screen, *, long: bool = False) -> None:
@@ -77,7 +35,7 @@ def show_messages(outcome: Outcome, screen: Screen) -> None:
     """Print warnings and failures on standard error; in JSON they are in the document."""
     settings = screen.settings
     if not settings.json and not (settings.quiet and _nothing_new(outcome)):
-        _show_messages(outcome, screen)
+        messages.show_all(outcome, screen)
 
 
 def document(outcome: Outcome) -> str:
@@ -87,7 +45,7 @@ def document(outcome: Outcome) -> str:
 
 def _nothing_new(outcome: Outcome) -> bool:
     good = outcome.error is None and outcome.exit_code == 0
-    return good and (outcome.status == UNCHANGED or outcome.command in READING)
+    return good and (outcome.status == UNCHANGED or outcome.command in tables.READING)
 
 
 # --- tab-separated rows ----------------------------------------------------------------------------------------------
@@ -95,7 +53,7 @@ def _nothing_new(outcome: Outcome) -> bool:
 
 def _show_terse(outcome: Outcome, screen: Screen) -> None:
     if outcome.data.get("dry_run"):
-        for result, change in _changes(outcome):
+        for result, change in changes(outcome):
             screen.line("\t".join((tables.name_of(result), change["why"], text.path_text(change["path"]))))
         return
     if "line" in outcome.data:
@@ -217,7 +175,7 @@ def _show_action(outcome: Outcome, screen: Screen) -> None:
     ]
     print_rows(fold_rows(rows), screen)
     if screen.settings.verbose:
-        for result, change in _changes(outcome):
+        for result, change in changes(outcome):
             screen.line(f"  {tables.name_of(result)}  {change['why']}  {text.path_text(change['path'])}")
     _show_deviations(outcome, screen)
 
@@ -316,17 +274,11 @@ def _print_blocks(rows: list[list[str]], headings: list[str] | None, screen: Scr
 def _show_dry_run(outcome: Outcome, screen: Screen) -> None:
     rows = [
         [tables.name_of(result), change["why"], text.path_text(change["path"])]
-        for result, change in _changes(outcome)
+        for result, change in changes(outcome)
     ]
     for row in text.aligned(rows):  # never in blocks: one line per file, whatever the width
         screen.line("  ".join(row).rstrip())
     _show_deviations(outcome, screen)
-
-
-def _changes(outcome: Outcome) -> Iterable[tuple[Result, dict[str, str]]]:
-    for result in outcome.results:
-        for change in result.fields.get("changes") or ():
-            yield result, change
 
 
 def _show_deviations(outcome: Outcome, screen: Screen) -> None:
@@ -352,124 +304,3 @@ def deviation_text(deviation: dict[str, Any], *, planned: bool = False) -> str:
         words += f": {'would be ' if planned else ''}{text.plain(action)}"
     aside = None if planned else deviation.get("aside")
     return f"{words}, the node's file is kept in {text.path_text(str(aside))}" if aside else words
-
-
-# --- the last line ---------------------------------------------------------------------------------------------------
-
-
-def summary_of(outcome: Outcome) -> str:
-    """What a person wants to know in one line; empty where the rows or notes say it all."""
-    if outcome.command in READING or not outcome.results:
-        return ""
-    epoch = f", epoch {outcome.data['epoch']}" if "epoch" in outcome.data else ""
-    at = f" (revision {outcome.revision}{epoch})" if outcome.revision is not None else ""
-    if outcome.data.get("dry_run"):
-        return _dry_run_summary(outcome)
-    if outcome.status == UNCHANGED:
-        names = text.folded(tables.name_of(result) for result in outcome.results)
-        said = {result.note for result in outcome.results}
-        return f"{text.plain(said.pop()) if len(said) == 1 and said != {''} else 'unchanged'}: {names}{at}"
-    if outcome.command not in tables.ACTIONS:
-        return ""
-    return f"{_tally(outcome)}{_volume(outcome)}, in {text.duration(outcome.seconds)}{at}"
-
-
-def _dry_run_summary(outcome: Outcome) -> str:
-    number = sum(1 for _ in _changes(outcome))
-    concerned = sum(1 for result in outcome.results if result.fields.get("changes"))
-    of = text.count(len(outcome.results), "instance")
-    if not number:
-        names = text.folded(tables.name_of(result) for result in outcome.results if result.good)
-        return f"dry run: nothing would change: {names}" if names else ""
-    return f"dry run: {text.count(number, 'change')} on {concerned} of {of}; nothing was touched"
-
-
-def _tally(outcome: Outcome) -> str:
-    """`synchronised 2 of 3 instances, 1 unchanged`; the words are the results' own statuses."""
-    counts: dict[str, int] = {}
-    for result in outcome.results:
-        counts[result.status] = counts.get(result.status, 0) + 1
-    bad = [status for status in (FAILED, REFUSED, UNREACHABLE) if status in counts]
-    changed = [status for status in counts if status != UNCHANGED and status not in bad]
-    order = [*changed, *([UNCHANGED] if UNCHANGED in counts else []), *bad]
-    noun = "instance" if outcome.results[0].instance is not None else "node"
-    first, *others = order
-    total = text.count(len(outcome.results), noun)
-    return ", ".join([f"{first} {counts[first]} of {total}", *(f"{counts[word]} {word}" for word in others)])
-
-
-def _volume(outcome: Outcome) -> str:
-    if outcome.command not in SYNCHRONISING:
-        return ""
-    total = {
-        key: sum(result.fields.get(key) or 0 for result in outcome.results)
-        for key in ("files_changed", "files_deleted", "bytes_sent")
-    }
-    words = [text.count(total["files_changed"], "file")]
-    if total["files_deleted"]:
-        words.append(f"{total['files_deleted']:,} deleted")
-    words.append(f"{text.size(total['bytes_sent'])} sent")
-    return ": " + ", ".join(words)
-
-
-# --- messages --------------------------------------------------------------------------------------------------------
-
-
-def _show_messages(outcome: Outcome, screen: Screen) -> None:
-    for warning in outcome.warnings:
-        screen.message(warning, mark="warning: ", colour="yellow")
-    for result in outcome.results:
-        for problem in result.fields.get("problems") or ():
-            words = f"{text.path_text(str(problem.get('path', '')))}: {problem.get('message', '')}"
-            screen.message(words, mark=f"warning: {tables.name_of(result)}: ", colour="yellow")
-    told = _show_failures(outcome, screen)
-    error = outcome.error
-    if error is not None and not (told and (error.message in told or _only_counts(error))):
-        show_problem(error, screen)
-    screen.err.flush()
-
-
-def _only_counts(error: Problem) -> bool:
-    """Whether a message is the mere sum of failures that were told one by one."""
-    return error.message.endswith(" failed") and error.message[:1].isdigit()
-
-
-def _show_failures(outcome: Outcome, screen: Screen) -> set[str]:
-    """Each failed target with message and hint, those who said the same together; returns the messages told."""
-    said: dict[tuple[str, str], list[Result]] = {}
-    for result in outcome.results:
-        if result.good:
-            continue
-        problem = result.error or Problem(message=result.note or result.status)
-        said.setdefault((problem.message, problem.hint), []).append(result)
-    for (message, hint), results in said.items():
-        only = results[0] if len(results) == 1 and results[0].instance is None else None
-        named = only is not None and message.startswith(f"node {only.node}")
-        screen.message(message, mark="" if named else f"{_whose(results)}: ")
-        for result in results[:1]:
-            _show_last_words(result, screen)
-        screen.hint(hint)
-    return {message for message, _ in said}
-
-
-def _whose(results: list[Result]) -> str:
-    names = [tables.name_of(result) for result in results]
-    if len(results) == 1:
-        only = results[0]
-        return text.plain(f"{only.instance} on {only.node}" if only.instance and only.node else names[0])
-    return text.folded(names)
-
-
-def _show_last_words(result: Result, screen: Screen) -> None:
-    """What a server that died said last, and the command that shows it by hand."""
-    for line in result.fields.get("log") or ():
-        screen.err.write(f"    {screen.err_palette.paint('|', 'dim')} {text.plain(str(line))}\n")
-    if result.fields.get("by_hand"):
-        by_hand = text.plain(str(result.fields["by_hand"]))
-        screen.err.write(f"  {screen.err_palette.paint('by hand:', 'dim')} {by_hand}\n")
-
-
-def show_problem(problem: Problem, screen: Screen) -> None:
-    """`dasctl: MESSAGE`, and the hint below it."""
-    screen.message(problem.message)
-    screen.hint(problem.hint)

@@ -155,6 +155,7 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("digest", as_digest, long=True),
     ),
 }
+READING = frozenset((*LISTS, "verify-domain", "member-key"))  # they never change a state
 
 _SYNCHRONISATION = (
     *INSTANCE,

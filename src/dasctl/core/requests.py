@@ -1,6 +1,6 @@
 """Requests to a helper, built as plain values (docs/protocol.md).
 
-What lives here: which parts and contents go along with a request, and its header. What must not: links, files, order of trips.
+What lives here: which parts and contents go along with a request, and its header. What must not: links, files.
 """
 
 from __future__ import annotations

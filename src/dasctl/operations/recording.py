@@ -37,12 +37,10 @@ def current(
     The caller holds the lock, unless `record` is False: then a new revision is only thought of (`--dry-run`).
     """
     domain = ctx.store.load()
-    scan = ctx.repository.scan(domain, criterion=criterion or domain.domain.criterion)
-    definitions = {name: definition(domain, name) for name in domain.instances}
-    found = slices.build(domain, scan, ctx.repository.publish(definitions))
+    found = slices_of(ctx, domain, criterion=criterion or domain.domain.criterion)
     head = ctx.history.head()
     membership, epoch = config_id(domain), ctx.history.epoch()
-    warnings = tuple(f"{printable(problem.path)}: {problem.message}" for problem in scan.problems)
+    warnings = tuple(f"{printable(problem.path)}: {problem.message}" for problem in found.problems)
     if head is not None and (head.state, head.config_id, head.epoch) == (found.state, membership, epoch):
         return Current(domain=domain, slices=found, revision=head, new=False, warnings=warnings)
     revision = Revision(
@@ -54,6 +52,13 @@ def current(
     else:
         revision = revision.sealed(head.digest if head else "")
     return Current(domain=domain, slices=found, revision=revision, new=True, warnings=warnings)
+
+
+def slices_of(ctx: Context, domain: Domain, *, criterion: Criterion) -> Slices:
+    """What each instance of `domain` needs, from the repository as it is now."""
+    scan = ctx.repository.scan(domain, criterion=criterion)
+    definitions = {name: definition(domain, name) for name in domain.instances}
+    return slices.build(domain, scan, ctx.repository.publish(definitions))
 
 
 def edit(ctx: Context, edits: Sequence[Edit], *, summary: str) -> Current:

@@ -89,5 +89,5 @@ async def synchronise(
         left = [name for name in left if not results[name].good] if streams.changed else []
         if not left or attempt == ATTEMPTS - 1:
             break
-        now = current(ctx, record=not options.dry_run)
+        now = current(ctx, criterion="hash", record=not options.dry_run)
     return now, [results[name] for name in names]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dasctl.core.outcome import OK, Outcome, Result, summed_up
 from dasctl.operations.ports import Context
+from dasctl.operations.recording import slices_of
 from dasctl.remote.paths import printable
 
 
 async def verify_domain(ctx: Context) -> Outcome:
     """Raises InvalidDomain with all faults; warnings name what is valid but surprising."""
     domain = ctx.store.load()
-    scan = ctx.repository.scan(domain, criterion=domain.domain.criterion)
+    found = slices_of(ctx, domain, criterion=domain.domain.criterion)
     warnings = [
         *ctx.store.warnings(domain),
-        *(f"{printable(problem.path)}: {problem.message}" for problem in scan.problems),
+        *(f"{printable(problem.path)}: {problem.message}" for problem in found.problems),
     ]
     counts = {
         "domain": domain.domain.name, "nodes": len(domain.nodes), "clusters": len(domain.clusters),
