@@ -149,7 +149,7 @@ class Synchronisation:
             case words.DONE | words.UNCHANGED:
                 pass
             case words.NEEDS:
-                course.needs = self._needed(node, verdict)
+                course.needs = self._needed(node, course, verdict)
             case words.STANDS:
                 course.want = self._elsewhere(node, course.want, verdict)
                 course.again = True
@@ -158,9 +158,11 @@ class Synchronisation:
             case _:
                 raise verdicts.failure(verdict, node)
 
-    def _needed(self, node: str, verdict: Verdict) -> tuple[str, ...]:
+    def _needed(self, node: str, course: _Course, verdict: Verdict) -> tuple[str, ...]:
         needs = tuple(str(digest) for digest in verdict.more.get("contents") or ())
-        unknown = [digest for digest in needs if digest not in self.now.slices.contents]
+        # The instance's own slice counts, not the whole repository: a node is sent nothing that is another's.
+        own = self._sizes([course], needs)
+        unknown = [digest for digest in needs if digest not in own]
         if unknown or not needs:
             raise ProtocolError(
                 f"node {node}: asked for contents that are not in the slice of {verdict.name}"
