@@ -22,13 +22,7 @@ from pathlib import Path
 
 from dasctl.adapters.admission import Admission
 from dasctl.adapters.clock import SystemClock
-from dasctl.adapters.coordinates import FolderNodeDirs
-from dasctl.adapters.das_link import SshDas
-from dasctl.adapters.embedded_server import EmbeddedServer
 from dasctl.adapters.history import SqliteHistory
-from dasctl.adapters.local import LocalLinks
-from dasctl.adapters.machine import this_machine
-from dasctl.adapters.member_files import FolderMembers
 from dasctl.adapters.ssh import SshLinks
 from dasctl.adapters.store import YamlStore, create_domain, find_domain
 from dasctl.adapters.tree import FolderRepository
@@ -76,19 +70,35 @@ def run_without_domain(
 
 def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
     """The context of a command in its domain. Raises DomainNotFound; nothing is opened yet."""
+    from dasctl.adapters.member_files import FolderMembers  # of use to two commands only
+
     root = find_domain(Path.cwd(), options.domain, os.environ)
     store = YamlStore(root)
     links = _Ssh(store, options.timeout_s)
     return Context(
         store=store, repository=FolderRepository(root),
-        history=SqliteHistory(root, kept=store.load().domain.history), links=links, host_keys=links,
+        history=SqliteHistory(root, kept=_revisions_kept(store)), links=links, host_keys=links,
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
     )  # fmt: skip
 
 
+def _revisions_kept(store: YamlStore) -> int:
+    """What the domain says. An invalid one is the operation's to tell: to a member not with all its faults."""
+    try:
+        return store.load().domain.history
+    except DasctlError:
+        return 20
+
+
 def outside(options: Options, on_event: Callable[[Event], None]) -> Outside:
     """What an operation without a domain is given."""
+    from dasctl.adapters.coordinates import FolderNodeDirs
+    from dasctl.adapters.das_link import SshDas
+    from dasctl.adapters.embedded_server import EmbeddedServer
+    from dasctl.adapters.local import LocalLinks
+    from dasctl.adapters.machine import this_machine
+
     return Outside(
         clock=SystemClock(), who=_who(), make_domain=create_domain, on_event=on_event, timeout_s=options.timeout_s,
         wait_s=options.wait_s, machine=this_machine(), local_links=LocalLinks(), ssh_server=EmbeddedServer(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dasctl.adapters import bootstrap
 from dasctl.adapters.host_keys import HostKey, HostKeys, Known
 from dasctl.adapters.link import Peer, Stream, StreamLink
+from dasctl.adapters.quick_start import import_asyncssh
 from dasctl.core.domain import Node
 from dasctl.errors import NodeError, NodeUnreachable
 
@@ -68,6 +70,7 @@ class SshLinks:
         self._timeout_s = timeout_s
         self._config = ssh_config or _config_of_environment()
         self._payload = payload
+        self._packing = threading.Lock()
         self._host_keys = HostKeys(domain_root)
         self._shared: _Shared | None = None
 
@@ -79,10 +82,18 @@ class SshLinks:
     @asynccontextmanager
     async def open(self, name: str, node: Node) -> AsyncIterator[StreamLink]:
         """A link to the helper on `node`; see ports.Links.open."""
-        async with self._session(name, node, bootstrap.COMMAND) as (peer, stream):
-            link = StreamLink(peer, stream, greeting_s=self._timeout_s)
-            link.begin(bootstrap.payload() if self._payload is None else self._payload)
-            yield link
+        packing = asyncio.create_task(asyncio.to_thread(self._packed))  # while the connection is made
+        try:
+            async with self._session(name, node, bootstrap.COMMAND) as (peer, stream):
+                link = StreamLink(peer, stream, greeting_s=self._timeout_s)
+                link.begin(await packing)
+                yield link
+        finally:
+            packing.cancel()
+
+    def _packed(self) -> bytes:
+        with self._packing:  # once, however many nodes wait for it
+            return bootstrap.payload() if self._payload is None else self._payload
 
     @asynccontextmanager
     async def session(self, name: str, node: Node, command: str) -> AsyncIterator[Stream]:
@@ -157,6 +168,7 @@ class SshLinks:
     @asynccontextmanager
     async def _sharing(self) -> AsyncIterator[_Shared]:
         """What is shared lives as long as somebody uses it."""
+        import_asyncssh()
         from dasctl.adapters.ssh_keys import Keys
 
         if self._shared is None:
@@ -172,6 +184,7 @@ class SshLinks:
                 shared.keys.close()
 
     def _route(self, target: Target) -> Route:
+        import_asyncssh()
         from dasctl.adapters.ssh_connect import routed
 
         return routed(target, self._config)

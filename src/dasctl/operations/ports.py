@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dasctl.core.coordinates import Coordinates, Machine
 from dasctl.core.domain import Criterion, Domain, Node
@@ -18,6 +18,9 @@ from dasctl.core.exchange import PHASES, Event, HostKey, Reply, Who
 from dasctl.core.slices import Scan
 from dasctl.core.stamps import Acknowledged, Revision, Standing
 from dasctl.remote.manifest import Entry
+
+if TYPE_CHECKING:  # of use on nodes only
+    from dasctl.core.coordinates import Coordinates
 
 __all__ = [
     "PHASES", "Acknowledged", "Clock", "Context", "Event", "History", "HostKey", "HostKeys", "Link", "Links",
