@@ -55,10 +55,16 @@ class Demo:
     def begin(self, title: str) -> None:
         self.step += 1
         self.title = title
-        self.console.print(Text.assemble("\n", (f" {self.step} ", "bold reverse"), "  ", (title, "bold")))
+        self.console.print(Text.assemble("\n", (f" {self.step} ", "bold reverse"), " ", (title, "bold")))
 
     def verified(self, what: str) -> None:
-        self.console.print(Text.assemble(("   ✓ ", "bold green"), what))
+        self.console.print(Text.assemble(("✓ ", "bold green"), (what, "green")))
+
+    def typed(self, line: str) -> None:
+        """A command as a person would type it, on lines that fit."""
+        for row in broken(line.replace(str(self.place.root), "$DEMO"), self.console.width):
+            self.console.print(row)
+        sys.stdout.flush()
 
     def require(self, truth: bool, what: str) -> None:
         if not truth:
@@ -67,8 +73,7 @@ class Demo:
     def run(self, *words: str, show: bool = True, cwd: Path | None = None) -> Ran:
         """Run `dasctl` with `words` where a person can watch; it must succeed."""
         if show:
-            self.console.print(Text.assemble(("   $ ", "dim"), ("dasctl " + self._readable(words), "cyan")))
-            sys.stdout.flush()
+            self.typed(shlex.join(["dasctl", *words]))
         command, where = [dasctl(), *words], cwd or self.domain
         if show and sys.stdout.isatty():
             ran = run_in_terminal(
@@ -92,18 +97,27 @@ class Demo:
         self.require(isinstance(document, dict), f"`dasctl --json {shlex.join(words)}` printed no object")
         return dict(document)
 
-    def _readable(self, words: tuple[str, ...]) -> str:
-        return shlex.join(words).replace(str(self.place.root), "$DEMO")
+
+def broken(line: str, columns: int) -> list[Text]:
+    """`$ command`, broken before options where it is too long for one line."""
+    rows: list[str] = []
+    for word in re.split(r" (?=--)", line):
+        if rows and len(rows[-1]) + len(word) + 5 <= columns:
+            rows[-1] += f" {word}"
+        else:
+            rows.append(f"    {word}" if rows else word)
+    last = len(rows) - 1
+    return [
+        Text.assemble(("  " if i else "$ ", "dim"), (row, "bold cyan"), ("" if i == last else " \\", "dim"))
+        for i, row in enumerate(rows)
+    ]
 
 
 def make_nodes(demo: Demo) -> None:
     demo.begin("Three nodes: SSH servers on this machine, each with a folder of its own")
     for name in NODES:
         node = demo.place.start_node(name)
-        demo.console.print(
-            Text.assemble(("   $ ", "dim"), (f"dasctl serve-ssh --dir $DEMO/nodes/{name} --port 0 "
-                          "--authorized-keys $DEMO/key.pub &", "cyan"))
-        )  # fmt: skip
+        demo.typed(f"dasctl serve-ssh --dir {node.folder} --port 0 --authorized-keys $DEMO/key.pub &")
         demo.verified(f"{name} listens on 127.0.0.1:{node.port}, host key {node.host_key}")
 
 
@@ -159,7 +173,7 @@ def start_cluster(demo: Demo) -> None:
     for name, port in demo.ports.items():
         page = fetch(port)
         demo.require(OLD_WORDS in page, f"{name} serves another page than expected:\n{page}")
-        demo.verified(f"http://127.0.0.1:{port}/ ({name}): {title_of(page)}")
+        demo.verified(f"http://127.0.0.1:{port}/ ({name}): {heading_of(page)}")
 
 
 def change_a_page(demo: Demo) -> None:
@@ -168,11 +182,13 @@ def change_a_page(demo: Demo) -> None:
     text = page.read_text()
     demo.require(OLD_WORDS in text, f"{page} has no {OLD_WORDS}")
     page.write_text(text.replace(OLD_WORDS, NEW_WORDS))
-    demo.console.print(Text.assemble(("   edited ", "dim"), "docroot/index.html"))
+    demo.typed(f"sed -i 's/{OLD_WORDS}/{NEW_WORDS}/' docroot/index.html")
+    demo.run("sync-cluster", CLUSTER, "--dry-run")
     demo.run("sync-cluster", CLUSTER)
     for name, port in demo.ports.items():
-        demo.require(NEW_WORDS in fetch(port), f"{name} still serves the old page")
-        demo.verified(f"http://127.0.0.1:{port}/ ({name}) shows the new page")
+        answer = fetch(port)
+        demo.require(NEW_WORDS in answer, f"{name} still serves the old page")
+        demo.verified(f"http://127.0.0.1:{port}/ ({name}): {heading_of(answer)}")
     again = demo.ask("sync-cluster", CLUSTER)
     demo.require(again["status"] == "unchanged", f"a second synchronisation found work: {again}")
     rows = demo.ask("list-instances", CLUSTER)["results"]
@@ -209,8 +225,8 @@ def fetch(port: int) -> str:
         raise StepFailed(f"http://127.0.0.1:{port}/ does not answer: {error}") from error
 
 
-def title_of(page: str) -> str:
-    found = re.search(r"<title>\s*(.*?)\s*</title>", page, re.DOTALL | re.IGNORECASE)
+def heading_of(page: str) -> str:
+    found = re.search(r"<h1>\s*(.*?)\s*</h1>", page, re.DOTALL | re.IGNORECASE)
     return f"“{found[1]}”" if found else f"{len(page)} characters"
 
 
@@ -233,18 +249,16 @@ def main() -> int:
                 step(demo)
         except (StepFailed, PlaygroundError) as error:
             console.print(
-                Text.assemble(
-                    ("   ✗ ", "bold red"), (f"step {demo.step}, {demo.title}: ", "bold"), str(error)
-                )
+                Text.assemble(("✗ ", "bold red"), (f"step {demo.step}, {demo.title}: ", "bold"), str(error))
             )
             show_logs(demo)
             return 1
         except KeyboardInterrupt:
-            console.print("\n   interrupted; cleaning up")
+            console.print("\ninterrupted; cleaning up")
             return 130
     gone = not os.path.lexists(place.root)
     if not gone:
-        console.print(f"[bold red]   ✗[/] {place.root} could not be removed")
+        console.print(f"[bold red]✗[/] {place.root} could not be removed")
         return 1
     console.print(
         Text.assemble("\n", ("All steps verified", "bold green"), f" in {time.monotonic() - started:.1f} s.")

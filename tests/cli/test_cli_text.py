@@ -32,6 +32,13 @@ def test_durations(seconds: float, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "words"), [(0.0, "0 s"), (1.0, "1 s"), (59.4, "59 s"), (59.6, "1m00s"), (7620, "2h07m")]
+)
+def test_ages(seconds: float, words: str) -> None:
+    assert text.age(seconds) == words
+
+
+@pytest.mark.parametrize(
     ("name", "shown"),
     [
         ("plain-name_1.txt", "plain-name_1.txt"),

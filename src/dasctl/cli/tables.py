@@ -38,7 +38,7 @@ def as_size(value: Any, now: float) -> str:
 def as_age(value: Any, now: float) -> str:
     """How long ago a moment was."""
     moment = _seconds(value)
-    return as_text(value, now) if moment is None else text.duration(max(0.0, round(now - moment)))
+    return as_text(value, now) if moment is None else text.age(max(0.0, now - moment))
 
 
 def as_moment(value: Any, now: float) -> str:

@@ -85,6 +85,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
+def age(seconds: float) -> str:
+    """A time that nobody needs in parts of a second: `0 s`, `41 s`, `3m05s`."""
+    return f"{round(seconds)} s" if 0 <= seconds < 59.5 else duration(max(seconds, 60.0))
+
+
 def count(number: int, noun: str) -> str:
     """`1 file`, `2 files`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

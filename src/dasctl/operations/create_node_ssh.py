@@ -54,8 +54,10 @@ async def admitted(
             hint = error.hint or "give --force to write the node down all the same"
             raise type(error)(error.message, hint=hint) from error
         return None, f"not reached: {error.message}"
-    how = "known" if shown.known else "accepted and kept in the domain"
-    return shown, f"host key {shown.kind} {shown.fingerprint}: {how}"
+    return (
+        shown,
+        "this host key was known" if shown.known else "this host key is accepted and kept in the domain",
+    )
 
 
 def key_fields(shown: HostKey | None) -> dict[str, Any]:
