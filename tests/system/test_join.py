@@ -130,7 +130,7 @@ def test_a_changed_host_key_is_a_hard_stop_also_for_start(member: Member, test_k
     member.das.host_key = test_keys / "other_host"
     member.das.start()
     run = member.run("--json", "start-local-instance", code=4)
-    assert run.json["error"]["message"].count("SHA256:") == 2
+    assert run.json["error"]["message"].count("SHA256:") >= 2
 
 
 def test_synchronising_again_from_the_node(member: Member) -> None:
@@ -244,7 +244,7 @@ def test_leaving_without_the_das_needs_force(member: Member) -> None:
 
 def test_leaving_when_the_das_has_forgotten_it(member: Member) -> None:
     joined(member)
-    member.domain.edit_yaml("  web9:", "  web8:")
+    member.domain.json("delete-server-config", "web9")
     run = member.run("--json", "leave-domain", code=0)
     assert "no entry" in run.row("web9")["note"]
     assert not member.node_dir.exists()
@@ -296,8 +296,8 @@ class Talk:
 
     def greeting(self) -> dict[str, object]:
         assert self.process.stdout is not None
-        while self.process.stdout.readline() != b"DASCTL-MEMBERS-1\n":
-            pass
+        while (line := self.process.stdout.readline()) != b"DASCTL-MEMBERS-1\n":
+            assert line, "it ended before it spoke"
         frame = self.frame()
         assert frame is not None
         return frame[0]
@@ -332,7 +332,10 @@ def talks(member: Member) -> Iterator[Callable[..., Talk]]:
     yield begin
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
 
 
 def serving(member: Member, *words: str) -> list[str]:
@@ -536,5 +539,6 @@ def test_a_member_that_hangs_up_frees_the_lock(
     assert member.domain.run("sync-instance", "web1").code == 5
     assert talk.process.stdin is not None and talk.process.stdout is not None
     talk.process.stdin.close()
+    talk.process.stdout.close()
     talk.process.wait(timeout=LIMIT_S)
     assert member.domain.run("sync-instance", "web1").code == 0

@@ -75,10 +75,18 @@ class Conversation:
             frame = await self._channel.receive(limit_s)
         except LinkLost as error:
             raise await self._never_spoke(error) from error
+        if frame is not None and frame[0].get("error") is True:
+            await self._refused(limit_s)
         if frame is not None and "greeting" in frame[0]:
             self.greeting = frame[0]
             return
         raise ProtocolError(f"{PEER} sent another greeting than serve-members does")
+
+    async def _refused(self, limit_s: float) -> None:
+        """The DAS cannot answer at all, and says why in the next frame."""
+        frame = await self._channel.receive(limit_s)
+        if frame is not None and frame[0].get("reply") == "error":
+            raise error_of(frame[0])
 
     async def ask(self, request: Mapping[str, Any], *, on_frame: OnFrame | None = None) -> Header:
         await self._channel.send(request)

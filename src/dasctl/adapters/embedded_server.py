@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dasctl.errors import OperationFailed
+
 HOST_KEY = "ssh_host_ed25519_key"  # in the folder `.dasctl-ssh` of what is served
 
 
@@ -27,7 +29,10 @@ class EmbeddedServer:
         folder = dir.expanduser().absolute()
         own = folder / ".dasctl-ssh"
         if host_key is None:
-            own.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                own.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise OperationFailed(f"{own} cannot be made: {error.strerror}") from error
 
         def ready(facts: Ready) -> None:
             on_ready({"listening_on": f"{address}:{facts.port}", "host_key": facts.fingerprint})

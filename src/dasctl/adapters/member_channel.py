@@ -23,6 +23,7 @@ from dasctl.remote import frames
 
 MARKER = b"DASCTL-MEMBERS-1"
 LARGEST_BODY = 1 << 20  # bytes of one frame, from either side
+LONGEST_HEADER = 1 << 20  # bytes of one frame's header
 MAX_NOISE = 64 << 10  # bytes that a login script may print before the DAS speaks
 IDLE_S = 120.0  # how long the other end may take to ask, or to take what was sent
 GRACE_S = 10.0  # how long the member's helper may take to end
@@ -42,7 +43,7 @@ class FrameChannel:
     def __init__(self, stream: Stream, peer: str) -> None:
         self.stream = stream
         self._peer = peer
-        self._decoder = frames.Decoder(LARGEST_BODY)
+        self._decoder = frames.Decoder(LARGEST_BODY, LONGEST_HEADER)
         self._frames: deque[tuple[Header, bytes]] = deque()
         self._noise: bytearray | None = None
 
@@ -281,12 +282,12 @@ class PipeStream:
 
     async def close(self) -> None:
         """Let what was written go out, for a while."""
+        sink = self._writer.transport
+        sink.set_write_buffer_limits(high=0)  # so that draining means: all of it
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 await self._writer.drain()
-                self._writer.close()
-                await self._writer.wait_closed()
-        self._writer.transport.abort()
+        sink.abort()
         self._source.close()
         await asyncio.sleep(0)  # lets the transports close their files
 

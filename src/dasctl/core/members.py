@@ -18,6 +18,7 @@ from dasctl.core.edits import Edit, Put
 from dasctl.core.faults import did_you_mean
 from dasctl.core.outcome import Outcome, Problem, Result
 from dasctl.errors import ExitCode, UsageError
+from dasctl.remote import words
 
 DEFAULT_PORT = 22
 MOST_PATTERNS = 200
@@ -26,6 +27,7 @@ MOST_STARS = 8  # per pattern: each multiplies the time that a name which just m
 MOST_PROPERTIES = 200
 LONGEST_TEXT = 4096
 MOST_HOST_KEYS = 16
+_PLAIN_AREAS = tuple(area for area in words.AREAS if area != "applications")
 NO_ENTRY = "no entry"  # the reason of an error: the domain has no such instance on that node
 
 _PUBLIC_KEY = re.compile(
@@ -221,6 +223,21 @@ def _patterns(header: Mapping[str, Any], key: str) -> tuple[str, ...]:
         if (why := patterns.fault_of(pattern)) is not None:
             raise BadRequest(f"{key}: {why}")
     return tuple(found)
+
+
+def area_relative(found: tuple[str, ...]) -> tuple[str, ...]:
+    """The patterns, and those with a folder of their own below each area as well: `images/big*.png` is in any area.
+
+    In git's words a pattern with a slash in it begins at the top: here that is the instance, or an area of it.
+    """
+    more = []
+    for pattern in found:
+        more.append(pattern)
+        sign, plain = ("!", pattern[1:]) if pattern.startswith("!") else ("", pattern)
+        first, slash, rest = plain.partition("/")
+        if slash and rest and first and first not in (*words.AREAS, "**"):
+            more += [f"{sign}{area}/{plain}" for area in (*_PLAIN_AREAS, "applications/*")]
+    return tuple(more)
 
 
 def _properties(header: Mapping[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 from dasctl.core import members, requests
 from dasctl.core.domain import Domain
 from dasctl.core.edits import Drop, Edit
-from dasctl.core.members import Files, Hello, Join, Leave, NoEntry, Reach, SyncMember
+from dasctl.core.members import Files, Hello, Join, Leave, NoEntry, Reach, SyncMember, area_relative
 from dasctl.core.outcome import Outcome, Result, summed_up
 from dasctl.core.patterns import regexes
 from dasctl.errors import AuthenticationFailed, DasctlError, OperationFailed, UnknownHostKey
@@ -116,7 +116,7 @@ async def sync_member(member: Member, request: SyncMember) -> Reply:
     )
     outcome = await sync(
         replace(ctx, links=member.channel.links(node)), [request.instance], command=request.command,
-        dry_run=request.dry_run, full=request.full, only=request.paths, exclude=request.exclude,
+        dry_run=request.dry_run, full=request.full, only=area_relative(request.paths), exclude=area_relative(request.exclude),
     )  # fmt: skip
     return {"reply": "sync", "outcome": _fitting(_own_part(member, outcome))}
 
@@ -274,8 +274,8 @@ def _fitting(outcome: Outcome) -> dict[str, Any]:
 def _matching(parts: Sequence[bytes], request: Files) -> Iterator[Entry]:
     from dasctl.remote.manifest import decode
 
-    wanted = [re.compile(text) for text in regexes(request.paths)] if request.paths else None
-    unwanted = [re.compile(text) for text in regexes(request.exclude)]
+    wanted = [re.compile(text) for text in regexes(area_relative(request.paths))] if request.paths else None
+    unwanted = [re.compile(text) for text in regexes(area_relative(request.exclude))]
     for data in parts:
         for entry in decode(data):
             path = entry.path.decode("latin-1")

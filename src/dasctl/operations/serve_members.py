@@ -36,15 +36,17 @@ async def serve_members(ctx: Context, *, node: str | None = None) -> Outcome:
     """Answer until the member has nothing more to ask. `node` restricts it to that node and its instances."""
     assert ctx.members is not None  # wiring gives it
     async with ctx.members.channel(restricted=node is not None) as channel:
+        greeted = False
         try:
             domain = _domain(ctx, node)
             await channel.greet(
                 {"domain": {"name": domain.domain.name, "id": domain.domain.id}, "node": node}
             )
+            greeted = True
             await _served(Member(ctx=ctx, channel=channel, node=node))
         except Exception as error:
             told = _told(error, node)
-            await _apologise(channel, told)
+            await _apologise(channel, told, greeted)
             return failed("serve-members", told)
     return Outcome(command="serve-members", status=OK, exit_code=ExitCode.OK)
 
@@ -118,9 +120,10 @@ def _error_frame(error: DasctlError) -> dict[str, Any]:
     return frame
 
 
-async def _apologise(channel: MemberChannel, error: DasctlError) -> None:
+async def _apologise(channel: MemberChannel, error: DasctlError, greeted: bool) -> None:
     try:
-        await channel.greet({"error": True})
+        if not greeted:
+            await channel.greet({"error": True})
         await channel.send(_error_frame(error))
     except DasctlError:
         pass  # nobody listens any more

@@ -35,8 +35,9 @@ class Decoder:
     Raises FrameError, after which the decoder must not be used again.
     """
 
-    def __init__(self, largest: int = MAX_BODY) -> None:
+    def __init__(self, largest: int = MAX_BODY, longest: int = MAX_HEADER) -> None:
         self._largest = largest  # bytes of one body
+        self._longest = longest  # bytes of one header line
         self._buffer = bytearray()
         self._header: Header | None = None
         self._size = 0
@@ -56,10 +57,10 @@ class Decoder:
 
     def _next(self) -> tuple[Header, bytes] | None:
         if self._header is None:
-            end = self._buffer.find(b"\n", 0, MAX_HEADER + 1)
+            end = self._buffer.find(b"\n", 0, self._longest + 1)
             if end < 0:
-                if len(self._buffer) > MAX_HEADER:
-                    raise FrameError("a header line of more than %d bytes" % MAX_HEADER)
+                if len(self._buffer) > self._longest:
+                    raise FrameError("a header line of more than %d bytes" % self._longest)
                 return None
             self._header, self._size = parse_header(bytes(self._buffer[:end]))
             if self._size > self._largest:
