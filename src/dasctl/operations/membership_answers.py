@@ -116,7 +116,8 @@ async def sync_member(member: Member, request: SyncMember) -> Reply:
     )
     outcome = await sync(
         replace(ctx, links=member.channel.links(node)), [request.instance], command=request.command,
-        dry_run=request.dry_run, full=request.full, only=area_relative(request.paths), exclude=area_relative(request.exclude),
+        dry_run=request.dry_run, full=request.full,
+        only=area_relative(request.paths), exclude=area_relative(request.exclude),
     )  # fmt: skip
     return {"reply": "sync", "outcome": _fitting(_own_part(member, outcome))}
 
