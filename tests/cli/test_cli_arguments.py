@@ -11,7 +11,7 @@ import pytest
 
 from dasctl.cli.app import PANELS
 
-SYNC = {"dry_run": False, "full": False, "criterion": None, "deviations": None, "only": [], "exclude": []}
+SYNC = {"dry_run": False, "full": False, "criterion": None, "deviations": None, "only": [], "exclude": [], "reload": True}
 NODE = {
     "name": "n1", "host": None, "port": None, "user": None, "key": None, "dir": None, "jump": None,
     "accept_host_key": False, "host_key": None, "force": False,
@@ -74,7 +74,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
         "sync",
         {
             "targets": ["web"], "command": "sync-cluster", "dry_run": True, "full": True, "criterion": "hash",
-            "deviations": "keep", "only": ["docroot", "lib"], "exclude": ["*.mp4"],
+            "deviations": "keep", "only": ["docroot", "lib"], "exclude": ["*.mp4"], "reload": True,
         },
     ),
     ("sync-domain", "sync", {"targets": ["domain"], "command": "sync-domain", **SYNC}),
@@ -84,7 +84,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
         {
             "name": "web4", "das": "u@h:22", "domain_dir": "/srv/shop", "cluster": "web", "config": None,
             "node_dir": Path("/d"), "properties": {}, "host": None, "port": None, "user": None, "key": None,
-            "accept_host_key": False, "host_key": "SHA256:x",
+            "accept_host_key": False, "host_key": "SHA256:x", "das_command": "dasctl",
         },
     ),
     (

@@ -94,7 +94,7 @@ def test_one_failure_is_told_once(dasctl: Any) -> None:
     ran = dasctl("sync-cluster", "web", outcome=sync(unreachable(1)))
     assert ran.code == 4
     assert ran.err.count("refused") == 1
-    assert ran.err.startswith("dasctl: db1 on n9: node n9")
+    assert ran.err.startswith("dasctl: db1: node n9")
 
 
 def test_a_server_that_died_shows_its_last_words(dasctl: Any) -> None:

@@ -176,3 +176,26 @@ def test_delete_instance_and_its_server(make: Callable[..., Cluster]) -> None:
     cluster.nodes["n2"].start()
     pid = json.loads((cluster.folder("web2") / ".dasctl/process.json").read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
+
+
+def test_a_running_server_reloads_what_needs_no_restart(make: Callable[..., Cluster]) -> None:
+    cluster = make(
+        1, start="trap 'echo reloaded >> logs/reloads' HUP; echo up; while true; do sleep 0.1; done",
+        more="ready: {log: up}\nreload: {signal: HUP}\nstop: {signal: TERM, grace: 2s}",
+    )  # fmt: skip
+    cluster.edit_yaml("'config/**', ", "")
+    cluster.json("start-cluster", "web")
+    reloads = cluster.folder("web1") / "logs/reloads"
+    cluster.write("docroot/index.html", "is read anew at each request\n")
+    assert "note" not in cluster.json("sync-cluster", "web").row("web1")
+    cluster.write("lib/common.txt", "needs a restart\n")
+    assert "note" not in cluster.json("sync-cluster", "web").row("web1")
+    cluster.write("config/logging.properties", "level=DEBUG\n")
+    assert "note" not in cluster.json("sync-cluster", "web", "--no-reload").row("web1")
+    assert not reloads.exists()
+    cluster.write("config/logging.properties", "level=TRACE\n")
+    assert cluster.json("sync-cluster", "web").row("web1")["note"] == "reloaded"
+    time.sleep(1)
+    assert reloads.read_text() == "reloaded\n"
+    assert cluster.json("sync-cluster", "web").json["status"] == "unchanged"
+    assert reloads.read_text() == "reloaded\n"

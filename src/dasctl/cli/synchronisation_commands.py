@@ -47,6 +47,10 @@ _DEVIATIONS = typer.Option(
     help="What to do with files that were changed on an instance. [default: the domain's]",
 )
 
+_NO_RELOAD = typer.Option(
+    False, "--no-reload", help="Do not let running servers take over changes by their config's `reload`."
+)
+
 
 def sync_instance(
     ctx: typer.Context,
@@ -62,15 +66,16 @@ def sync_instance(
     deviations: Deviations | None = _DEVIATIONS,
     only: list[str] | None = ONLY,
     exclude: list[str] | None = EXCLUDE,
+    no_reload: bool = _NO_RELOAD,
 ) -> int:
     """Bring instances to the repository's state, running or not.
 
     Only what differs travels. A file that the synchronisation did not put there is never removed, except by `--full`;
-    `local/` always stays.
+    `local/` always stays. A running server whose config has a `reload` takes over what needs no restart.
 
         dasctl sync-instance web1 --only docroot
     """
-    return _sync(ctx, targets, dry_run, full, criterion, deviations, only, exclude)
+    return _sync(ctx, targets, dry_run, full, criterion, deviations, only, exclude, no_reload)
 
 
 def sync_cluster(
@@ -84,12 +89,13 @@ def sync_cluster(
     deviations: Deviations | None = _DEVIATIONS,
     only: list[str] | None = ONLY,
     exclude: list[str] | None = EXCLUDE,
+    no_reload: bool = _NO_RELOAD,
 ) -> int:
     """Bring a cluster's instances to the repository's state, running or not.
 
     dasctl sync-cluster web --dry-run
     """
-    return _sync(ctx, targets, dry_run, full, criterion, deviations, only, exclude)
+    return _sync(ctx, targets, dry_run, full, criterion, deviations, only, exclude, no_reload)
 
 
 def sync_domain(
@@ -100,12 +106,13 @@ def sync_domain(
     deviations: Deviations | None = _DEVIATIONS,
     only: list[str] | None = ONLY,
     exclude: list[str] | None = EXCLUDE,
+    no_reload: bool = _NO_RELOAD,
 ) -> int:
     """Bring all instances to the repository's state, running or not.
 
     dasctl sync-domain --quiet
     """
-    return _sync(ctx, ["domain"], dry_run, full, criterion, deviations, only, exclude)
+    return _sync(ctx, ["domain"], dry_run, full, criterion, deviations, only, exclude, no_reload)
 
 
 def _sync(
@@ -117,11 +124,12 @@ def _sync(
     deviations: Deviations | None,
     only: list[str] | None,
     exclude: list[str] | None,
+    no_reload: bool,
 ) -> int:
     return session_of(ctx).carry_out(
         ctx, "sync", targets=targets, command=str(ctx.info_name), dry_run=dry_run, full=full,
         criterion=criterion.value if criterion else None, deviations=deviations.value if deviations else None,
-        only=only or [], exclude=exclude or [],
+        only=only or [], exclude=exclude or [], reload=not no_reload,
     )  # fmt: skip
 
 

@@ -30,6 +30,10 @@ class Answer:
         return self.error is None and self.verdict is not None and self.verdict.verdict == words.STANDS
 
     @property
+    def done(self) -> bool:
+        return self.error is None and self.verdict is not None and self.verdict.verdict == words.DONE
+
+    @property
     def unchanged(self) -> bool:
         return self.verdict is not None and self.verdict.verdict == words.UNCHANGED
 

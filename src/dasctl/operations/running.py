@@ -31,7 +31,7 @@ async def run_lifecycle(
         domain = now.domain if now is not None else ctx.store.load()
         names = target_names.resolve(domain, targets)
         expected = ctx.history.acknowledged(names)
-        run = synchronisation(ctx, now, sync, expected) if now is not None else None
+        run = synchronisation(ctx, now, sync, expected, reload=not stop) if now is not None else None
         steps = Lifecycle(
             ctx=ctx, domain=domain, expected=expected, run=run, stop=stop, start=start, kill=kill
         )
@@ -45,7 +45,7 @@ async def run_lifecycle(
 
 
 def synchronisation(
-    ctx: Context, now: Current, sync: Sync, expected: dict[str, Acknowledged]
+    ctx: Context, now: Current, sync: Sync, expected: dict[str, Acknowledged], *, reload: bool
 ) -> Synchronisation:
     """The synchronisation that goes before a start."""
     return Synchronisation(
@@ -54,4 +54,5 @@ def synchronisation(
         options=sync_options(now.domain, full=sync == "full"),
         streams=ContentStreams(ctx.repository, now.slices.contents),
         expected=expected,
+        reload=reload,
     )

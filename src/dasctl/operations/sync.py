@@ -30,8 +30,9 @@ async def sync(
     deviations: Deviations | None = None,
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    reload: bool = True,
 ) -> Outcome:
-    """Synchronise the targets' instances; one result each."""
+    """Synchronise the targets' instances; one result each. `reload`: running servers take over what needs no restart."""
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         now = current(ctx, criterion=criterion, record=not dry_run)
         names = target_names.resolve(now.domain, targets)
@@ -39,7 +40,7 @@ async def sync(
             now.domain, full=full, dry_run=dry_run, criterion=criterion, deviations=deviations,
             only=only, exclude=exclude,
         )  # fmt: skip
-        now, results = await synchronise(ctx, now, names, options)
+        now, results = await synchronise(ctx, now, names, options, reload=reload)
     return summed_up(
         command, results, revision=now.revision.number, warnings=now.warnings,
         data={"dry_run": True} if dry_run else {},
@@ -74,6 +75,7 @@ async def synchronise(
     options: SyncOptions,
     *,
     override: Mapping[str, Standing | None] | None = None,
+    reload: bool = True,
 ) -> tuple[Current, list[Result]]:
     """Synchronise instances on all their nodes at once, looking again where files changed while they were sent."""
     results: dict[str, Result] = {}
@@ -82,7 +84,7 @@ async def synchronise(
         streams = ContentStreams(ctx.repository, now.slices.contents)
         run = Synchronisation(
             ctx=ctx, now=now, options=options, streams=streams,
-            expected=ctx.history.acknowledged(left), override=override or {},
+            expected=ctx.history.acknowledged(left), override=override or {}, reload=reload,
         )  # fmt: skip
         rows = await on_nodes(ctx, now.domain, by_node(now.domain, left), run.node)
         results.update({row.instance: failed_fields(row) for row in rows if row.instance})

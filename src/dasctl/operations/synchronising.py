@@ -12,10 +12,12 @@ from typing import Any
 
 from dasctl.core import requests, verdicts
 from dasctl.core.outcome import Problem, Result, status_of_error
+from dasctl.core.reloading import wants_reload
 from dasctl.core.requests import SyncOptions, Want
 from dasctl.core.stamps import Standing
 from dasctl.core.verdicts import Verdict
 from dasctl.errors import DasctlError, ProtocolError, RepositoryError
+from dasctl.operations.commanding import Answer, command
 from dasctl.operations.contents import ContentStreams
 from dasctl.operations.ports import Acknowledged, Context, Event, Link, Reply
 from dasctl.operations.recording import Current
@@ -53,6 +55,8 @@ class Synchronisation:
         default_factory=dict
     )  # take-over: where they said they stand
 
+    reload: bool = True  # running servers whose config says how take over what has changed
+
     async def node(self, node: str, link: Link, instances: Sequence[str]) -> list[Result]:
         """Bring `instances` of `node` to the current revision; one result each, nothing raised but for the link."""
         started = self.ctx.clock.monotonic()
@@ -67,8 +71,33 @@ class Synchronisation:
             else:
                 break
         self._acknowledge(courses)
+        reloads = await self._reload(node, link, courses)
         seconds = self.ctx.clock.monotonic() - started
-        return [self._result(node, link, name, course, seconds) for name, course in courses.items()]
+        return [
+            self._result(node, link, name, course, reloads.get(name), seconds)
+            for name, course in courses.items()
+        ]
+
+    async def _reload(self, node: str, link: Link, courses: Mapping[str, _Course]) -> dict[str, Answer]:
+        """Let running servers take over what has changed and needs no restart; one more trip where there are such."""
+        if self.options.dry_run or not self.reload:
+            return {}
+        configs, domain = self.now.domain.configs, self.now.domain
+        names = [
+            name
+            for name, course in courses.items()
+            if course.error is None
+            and course.settled
+            and name in self.expected  # a new one cannot be running
+            and course.verdict is not None
+            and wants_reload(configs[domain.config_of(name)], course.verdict.more.get("changes") or ())
+        ]
+        if not names:
+            return {}
+        standing = self.now.revision.standing
+        return await command(
+            self.ctx, domain, node, link, words.RELOAD, names, expected=dict.fromkeys(names, standing)
+        )
 
     def _first_want(self, name: str) -> Want:
         known = self.expected.get(name)
@@ -211,23 +240,27 @@ class Synchronisation:
         if confirmed:
             self.ctx.history.acknowledge(confirmed, parts)
 
-    def _result(self, node: str, link: Link, name: str, course: _Course, seconds: float) -> Result:
-        error = course.error
+    def _result(
+        self, node: str, link: Link, name: str, course: _Course, reload: Answer | None, seconds: float
+    ) -> Result:
+        error = course.error if reload is None or course.error else reload.error
         if error is None and not course.settled:
             error = ProtocolError(f"{name} on node {node}: no end after {MAX_TRIPS} trips")
         more: Mapping[str, Any] = course.verdict.more if course.verdict is not None else {}
+        at = course.verdict.at if course.verdict is not None else None
+        revision = at.standing.revision if at is not None else None  # where it stood, and stands still …
+        if error is None and not (self.options.dry_run or self.options.partial):
+            revision = self.now.revision.number  # … unless it was brought here
         if error is None:
             status = "unchanged" if more.get("verdict") == words.UNCHANGED else "synchronised"
-            revision: int | None = self.now.revision.number
         else:
             status = status_of_error(error)
-            at = course.verdict.at if course.verdict is not None else None
-            revision = at.standing.revision if at is not None else None
         self.ctx.on_event(Event(phase="failed" if error else "done", node=node, instance=name))
         return Result(
             status=status, instance=name, node=node,
             fields=fields(revision, more, course.sent, link.round_trips, seconds),
             error=Problem.of(error) if error else None,
+            note="reloaded" if reload is not None and reload.done else "",
         )  # fmt: skip
 
     def _on_event(self, node: str, event: Mapping[str, Any]) -> None:

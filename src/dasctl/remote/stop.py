@@ -138,7 +138,8 @@ def _begin_reload(instance: asked.Asked, began: float) -> Reply | asked.Rest:
     place, name = instance.place, instance.request["name"]
     record = process.load(place)
     if record is None or not process.lives(record):
-        raise Failure("%s is not running" % name, "start-instance %s starts it with what it has" % name)
+        place.close()
+        return {"name": name, "verdict": words.UNCHANGED, "seconds": time.monotonic() - began}
     known = definition.load(place)
     if known.reload is None:
         raise Failure("%s has no reload in its config" % name, "restart-instance %s" % name)
