@@ -29,7 +29,7 @@ ROWS = [
     ("edited", A, C, A, "content", ("changed", "replaced"), "kept"),
     ("edited, and changed", A, C, B, "content", ("changed", "replaced"), "kept"),
     ("edited to what is wanted", A, B, B, None, None, None),
-    ("edited, and to be removed", A, C, None, "deleted", ("changed", "replaced"), "kept"),
+    ("edited, and to be removed", A, C, None, "deleted", ("changed", "removed"), "kept"),
     ("removed by hand", A, None, A, "new", ("missing", "restored"), "kept"),
     ("removed by hand, and changed", A, None, B, "new", ("missing", "restored"), "kept"),
     ("in the way", None, C, B, "content", ("extra", "replaced"), "kept"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from dasctl.cli import tables, text
 from dasctl.cli.screen import Screen
 from dasctl.core.outcome import Outcome, Problem, Result
+
+FOLD_ABOVE = 8  # messages that differ in their targets' names alone: fewer are read at a glance
 
 
 def show_all(outcome: Outcome, screen: Screen) -> None:
@@ -27,19 +31,31 @@ def _only_counts(error: Problem) -> bool:
 
 
 def _show_failures(outcome: Outcome, screen: Screen) -> set[str]:
-    """Each failed target with message and hint, those who said the same together; returns the messages told."""
-    said: dict[tuple[str, str], list[Result]] = {}
+    """Each failed target with its message, and each hint once, below those that it is for; returns the messages told."""
+    alike: dict[tuple[str, str], dict[str, list[Result]]] = {}
     for result in outcome.results:
         if result.good:
             continue
         problem = result.error or Problem(message=result.note or result.status)
-        said.setdefault((problem.message, problem.hint), []).append(result)
-    for (message, hint), results in said.items():
-        screen.message(message, mark=_mark(message, results))
-        for result in results[:1]:
-            _show_last_words(result, screen)
+        said = alike.setdefault((_nameless(problem.message, result), problem.hint), {})
+        said.setdefault(problem.message, []).append(result)
+    for (_, hint), said in alike.items():
+        told = list(said.items()) if len(said) <= FOLD_ABOVE else list(said.items())[:1]
+        for message, results in told:
+            screen.message(message, mark=_mark(message, results))
+            _show_last_words(results[0], screen)
+        others = [result for results in list(said.values())[len(told) :] for result in results]
+        if others:
+            screen.err.write(f"  the same of {len(others)} others: {_whose(others)}\n")
         screen.hint(hint)
-    return {message for message, _ in said}
+    return {message for said in alike.values() for message in said}
+
+
+def _nameless(message: str, result: Result) -> str:
+    """The message without its target's own names and address: what others may have said too."""
+    for name in filter(None, (result.instance, result.node)):
+        message = re.sub(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", "…", message)
+    return re.sub(r"node … \([^()]*\)", "node …", message)
 
 
 def _mark(message: str, results: list[Result]) -> str:

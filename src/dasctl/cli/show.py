@@ -116,10 +116,13 @@ def _show_list(outcome: Outcome, screen: Screen, *, long: bool) -> None:
         return
     columns = tables.shown_columns(outcome.command, outcome.results, long=long)
     rows = [
-        [column.form(tables.value_of(result, column.key), screen.now) for column in columns]
+        [
+            *(column.form(tables.value_of(result, column.key), screen.now) for column in columns),
+            text.plain(result.note),
+        ]
         for result in outcome.results
     ]
-    print_rows(rows, screen, headings=[column.heading for column in columns])
+    print_rows(rows, screen, headings=[*(column.heading for column in columns), ""])
     if screen.settings.verbose:
         _show_checks(outcome, screen)
 
@@ -221,10 +224,16 @@ def fold_rows(rows: list[list[str]]) -> list[list[str]]:
     for row in rows:
         groups.setdefault(tuple(_without_pid(row)), []).append(row)
     folded: list[list[str]] = []
-    for same, members in groups.items():
+    told: set[tuple[str, ...]] = set()
+    for row in rows:  # in the order given: a row of its own, or its group where the first of it stands
+        same = tuple(_without_pid(row))
+        members = groups[same]
         if len(members) <= FOLD_ABOVE:
-            folded.extend(members)
+            folded.append(row)
             continue
+        if same in told:
+            continue
+        told.add(same)
         names = text.folded(row[0] for row in members)
         nodes = sorted({row[1] for row in members} - {""})
         folded.append([names, text.folded(nodes) if nodes else "", *same])

@@ -18,12 +18,12 @@ def summary_of(outcome: Outcome) -> str:
     at = f" (revision {outcome.revision}{epoch})" if outcome.revision is not None else ""
     if outcome.data.get("dry_run"):
         return dry_run_summary(outcome)
+    if outcome.command not in tables.ACTIONS:
+        return ""
     if outcome.status == UNCHANGED:
         names = text.folded(tables.name_of(result) for result in outcome.results)
         said = {result.note for result in outcome.results}
         return f"{text.plain(said.pop()) if len(said) == 1 and said != {''} else 'unchanged'}: {names}{at}"
-    if outcome.command not in tables.ACTIONS:
-        return ""
     return f"{_tally(outcome)}{_volume(outcome)}, in {text.duration(outcome.seconds)}{at}"
 
 

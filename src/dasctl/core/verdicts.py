@@ -105,9 +105,9 @@ def unknown_revision(verdict: Verdict, node: str) -> GuardRefused:
     """The error for an instance that stands at a revision this history never had."""
     assert verdict.at is not None
     return GuardRefused(
-        f"{verdict.name} on node {node} stands at {verdict.at.story}, which this copy of the domain never had: "
-        "another one has administered it since",
-        hint="use that copy; if this one shall have authority from now on: dasctl take-over",
+        f"{verdict.name} on node {node} stands at {verdict.at.story}, which this copy of the domain does not know: "
+        "another copy has administered it since, or this one has lost its history",
+        hint="use the other copy; if this one shall have authority from now on: dasctl take-over",
     )
 
 

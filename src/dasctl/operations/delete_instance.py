@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dasctl.core.domain import Domain
 from dasctl.core.edits import Drop, Edit
-from dasctl.core.outcome import Outcome, Problem, Result, status_of_error, summed_up
+from dasctl.core.outcome import UNREACHABLE, Outcome, Problem, Result, status_of_error, summed_up
 from dasctl.operations.commanding import command
 from dasctl.operations.delete_cluster import without_target
 from dasctl.operations.editing import edited, known
@@ -14,7 +15,7 @@ from dasctl.operations.fanout import Work, on_nodes
 from dasctl.operations.ports import Context, Link
 from dasctl.remote import words
 
-HINT = "if the server is gone for good: dasctl delete-server-config"
+GONE = "if the machine is gone for good: dasctl delete-server-config"
 
 
 async def delete_instance(ctx: Context, name: str, *, keep_files: bool = False) -> Outcome:
@@ -25,14 +26,19 @@ async def delete_instance(ctx: Context, name: str, *, keep_files: bool = False) 
         node = domain.instances[name].node
         (row,) = await on_nodes(ctx, domain, {node: [name]}, _remover(ctx, domain, keep_files))
         if row.error is not None:
-            problem = Problem(
-                message=row.error.message, hint=row.error.hint or HINT, exit_code=row.error.exit_code
-            )
-            failed = Result(status=row.status, instance=name, node=node, error=problem)
+            failed = Result(status=row.status, instance=name, node=node, error=_advised(row, row.error))
             return summed_up("delete-instance", [failed])
         outcome = edited(ctx, "delete-instance", entry_dropped(domain, name), row)
         ctx.history.forget(name)
         return outcome
+
+
+def _advised(row: Result, problem: Problem) -> Problem:
+    """The problem, with what to do where its node never comes back."""
+    if row.status != UNREACHABLE:
+        return problem
+    hints = [problem.hint, f"{GONE} {row.instance}"]
+    return replace(problem, hint="\n".join(filter(None, hints)))
 
 
 def _remover(ctx: Context, domain: Domain, keep_files: bool) -> Work:

@@ -35,6 +35,7 @@ else:
     Deviation = namedtuple("Deviation", "path kind action aside", defaults=(False,))
 
 REPLACED = "replaced"
+REMOVED = "removed"
 RESTORED = "restored"
 KEPT = "kept"
 
@@ -177,7 +178,7 @@ class _Planner:
             self.plan.changes.append((path, "deleted"))
         elif before is not None or goes:
             kind = words.CHANGED if before is not None else words.EXTRA
-            if self._deviates(path, kind, REPLACED, aside=True):
+            if self._deviates(path, kind, REMOVED, aside=True):
                 self.plan.move.append(path)
                 self.plan.changes.append((path, "deleted"))
 

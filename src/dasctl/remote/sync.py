@@ -476,6 +476,7 @@ class Syncing:
         reply: Reply = {
             "name": work.name,
             "verdict": words.DONE if plan.changes or plan.rmdir else words.UNCHANGED,
+            "at": work.kept.at,
             "changed": len(plan.place),
             "touched": len(plan.touch),
             "deleted": sum(1 for _path, why in plan.changes if why == "deleted"),
