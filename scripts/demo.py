@@ -248,10 +248,10 @@ def main() -> int:
             for step in STEPS:
                 step(demo)
         except (StepFailed, PlaygroundError) as error:
-            console.print(
-                Text.assemble(("✗ ", "bold red"), (f"step {demo.step}, {demo.title}: ", "bold"), str(error))
-            )
             show_logs(demo)
+            console.print(
+                Text.assemble("\n", ("✗ ", "bold red"), (f"Step {demo.step} failed: ", "bold"), str(error))
+            )
             return 1
         except KeyboardInterrupt:
             console.print("\ninterrupted; cleaning up")

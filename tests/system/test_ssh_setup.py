@@ -27,6 +27,7 @@ class PasswordServer:
     home: Path
     running: Running
     keys_count: bool = True
+    refuses_prompts: bool = False
 
     def __call__(self) -> asyncssh.SSHServer:
         return _Server(self)
@@ -49,6 +50,12 @@ class _Server(asyncssh.SSHServer):
 
     def validate_password(self, username: str, password: str) -> bool:
         return password == PASSWORD
+
+    def kbdint_auth_supported(self) -> bool:
+        return self._setting.refuses_prompts
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
+        return False
 
     def session_requested(self) -> Any:
         environment = {"HOME": str(self._setting.home), "PATH": "/usr/bin:/bin"}
@@ -94,6 +101,17 @@ async def test_puts_the_key_there_once(
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "authorized_keys").stat().st_mode & 0o777 == 0o600
     assert not await set_up(links, "n1", node, public_key=key, ask_password=never)
+
+
+async def test_password_where_prompts_are_offered_and_always_refused(
+    tmp_path: Path, server: tuple[PasswordServer, Node], ssh: SshSetting
+) -> None:
+    """As an sshd without PAM does; the sixth attempt would be the end of the connection."""
+    setting, node = server
+    setting.refuses_prompts = True
+    links = SshLinks(tmp_path, {}, timeout_s=30)
+    key = public_key_of(ssh.key)
+    assert await set_up(links, "n1", node, public_key=key, ask_password=lambda where: PASSWORD)
 
 
 async def test_wrong_password(tmp_path: Path, server: tuple[PasswordServer, Node], ssh: SshSetting) -> None:

@@ -136,6 +136,7 @@ class _Client(asyncssh.SSHClient):
         self._route = route
         self._shown = shown
         self._password = password
+        self._asked_for_prompts = False
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Let the kernel acknowledge at once what we receive.
@@ -168,7 +169,11 @@ class _Client(asyncssh.SSHClient):
         return password
 
     def kbdint_auth_requested(self) -> str | None:
-        return "" if self._password is not None else None
+        # Once: sshd without PAM offers this method and refuses it unasked, as often as one tries.
+        if self._password is None or self._asked_for_prompts:
+            return None
+        self._asked_for_prompts = True
+        return ""
 
     def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
