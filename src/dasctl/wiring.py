@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dasctl.adapters.admission import Admission
 from dasctl.adapters.clock import SystemClock
@@ -31,7 +32,10 @@ from dasctl.core.domain import Node
 from dasctl.core.exchange import Event, HostKey, Who
 from dasctl.core.outcome import Outcome
 from dasctl.errors import DasctlError, OperationFailed
-from dasctl.operations.ports import Context, Link, Outside
+from dasctl.operations.ports import Context, Link
+
+if TYPE_CHECKING:
+    from dasctl.operations.member_ports import Outside
 
 AGAIN = "run the command again: it finishes what was begun"
 
@@ -98,6 +102,7 @@ def outside(options: Options, on_event: Callable[[Event], None]) -> Outside:
     from dasctl.adapters.embedded_server import EmbeddedServer
     from dasctl.adapters.local import LocalLinks
     from dasctl.adapters.machine import this_machine
+    from dasctl.operations.member_ports import Outside
 
     return Outside(
         clock=SystemClock(), who=_who(), make_domain=create_domain, on_event=on_event, timeout_s=options.timeout_s,

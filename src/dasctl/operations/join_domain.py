@@ -13,8 +13,8 @@ from dasctl.core.coordinates import DEFAULT_COMMAND, Coordinates, Das
 from dasctl.core.members import outcome_of
 from dasctl.core.outcome import UNCHANGED, Outcome, Problem, Result, status_of_error, summed_up
 from dasctl.errors import DasctlError, ExitCode, GuardRefused, ProtocolError, UsageError
+from dasctl.operations.member_ports import DasConversation, Outside
 from dasctl.operations.membership import synchronised
-from dasctl.operations.ports import DasConversation, Outside
 
 COMMAND = "join-domain"
 SYNC_COLUMNS = ("files_changed", "files_deleted", "bytes_sent")

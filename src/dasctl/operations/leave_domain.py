@@ -8,8 +8,8 @@ from dasctl.core.members import NoEntry
 from dasctl.core.outcome import Outcome, Result, summed_up
 from dasctl.errors import DasctlError, NodeUnreachable, UsageError
 from dasctl.operations.local import Place, asked_locally, place_of
+from dasctl.operations.member_ports import DasConversation, Outside
 from dasctl.operations.membership import is_away
-from dasctl.operations.ports import DasConversation, Outside
 from dasctl.remote import words
 
 

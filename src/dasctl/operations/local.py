@@ -13,7 +13,8 @@ from dasctl.core.domain import Node
 from dasctl.core.faults import did_you_mean
 from dasctl.core.verdicts import Verdict
 from dasctl.errors import OperationFailed, UsageError
-from dasctl.operations.ports import Event, Outside
+from dasctl.operations.member_ports import Outside
+from dasctl.operations.ports import Event
 from dasctl.remote import words
 
 THIS_MACHINE = Node(host="localhost")

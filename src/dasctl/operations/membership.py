@@ -16,7 +16,8 @@ from dasctl.errors import (
     UsageError,
 )
 from dasctl.operations.local import Place
-from dasctl.operations.ports import DasConversation, Event, Outside
+from dasctl.operations.member_ports import DasConversation, Outside
+from dasctl.operations.ports import Event
 
 
 def is_away(error: DasctlError) -> bool:

@@ -19,7 +19,8 @@ from dasctl.errors import AuthenticationFailed, DasctlError, OperationFailed, Un
 from dasctl.operations.contents import ContentStreams
 from dasctl.operations.delete_instance import entry_dropped
 from dasctl.operations.editing import edited
-from dasctl.operations.ports import Context, MemberChannel, Members, Who
+from dasctl.operations.member_ports import MemberChannel, Members
+from dasctl.operations.ports import Context, Who
 from dasctl.operations.recording import current
 from dasctl.operations.sync import sync
 from dasctl.remote import words

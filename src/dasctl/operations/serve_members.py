@@ -26,8 +26,9 @@ from dasctl.errors import (
     UsageError,
 )
 from dasctl.operations import membership_answers as answers
+from dasctl.operations.member_ports import MemberChannel
 from dasctl.operations.membership_answers import Member
-from dasctl.operations.ports import Context, MemberChannel
+from dasctl.operations.ports import Context
 
 log = logging.getLogger(__name__)
 

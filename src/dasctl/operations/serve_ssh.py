@@ -9,7 +9,7 @@ from typing import Any
 
 from dasctl.core.outcome import OK, Outcome
 from dasctl.errors import ExitCode
-from dasctl.operations.ports import Outside
+from dasctl.operations.member_ports import Outside
 
 
 async def serve_ssh(

@@ -10,8 +10,8 @@ from dasctl.core.outcome import Outcome, Result, summed_up
 from dasctl.core.verdicts import Verdict
 from dasctl.errors import DasctlError
 from dasctl.operations.local import Place, asked_locally, place_of
+from dasctl.operations.member_ports import Outside
 from dasctl.operations.membership import is_away, synchronised_from_das, went_away
-from dasctl.operations.ports import Outside
 from dasctl.remote import words
 
 COMMAND = "start-local-instance"

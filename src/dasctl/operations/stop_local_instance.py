@@ -7,7 +7,7 @@ from pathlib import Path
 from dasctl.core.outcome import Outcome, Result, summed_up
 from dasctl.core.verdicts import Verdict
 from dasctl.operations.local import Place, asked_locally, place_of
-from dasctl.operations.ports import Outside
+from dasctl.operations.member_ports import Outside
 from dasctl.remote import words
 
 

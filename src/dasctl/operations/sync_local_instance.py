@@ -7,8 +7,8 @@ from pathlib import Path
 
 from dasctl.core.outcome import Outcome
 from dasctl.operations.local import place_of
+from dasctl.operations.member_ports import Outside
 from dasctl.operations.membership import synchronised_from_das
-from dasctl.operations.ports import Outside
 
 
 async def sync_local_instance(
