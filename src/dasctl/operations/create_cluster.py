@@ -17,7 +17,10 @@ async def create_cluster(ctx: Context, name: str, *, config: str | None = None) 
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         if name in domain.clusters:
-            raise UsageError(f"there is a cluster '{name}' already")
+            raise UsageError(
+                f"there is a cluster '{name}' already",
+                hint="give another name; list-clusters shows those in use",
+            )
         chosen = config or f"{name}-config"
         edits: list[Edit] = []
         notes: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 from dasctl.core.outcome import Outcome, Result, summed_up
-from dasctl.operations.ports import Outside
+from dasctl.operations.member_ports import Outside
 
 
 async def create_domain(
@@ -16,5 +16,7 @@ async def create_domain(
     store = outside.make_domain(root, name, sample=sample, id=str(uuid.uuid4()))
     domain = store.load()
     fields = {"domain": domain.domain.name, "id": domain.domain.id, "dir": str(store.root)}
-    note = "next: dasctl create-node-ssh NAME --nodehost HOST" if not sample else "next: read config/domain.yaml"
+    note = (
+        "next: dasctl create-node-ssh NAME --nodehost HOST" if not sample else "next: read config/domain.yaml"
+    )
     return summed_up("create-domain", [Result(status="created", fields=fields, note=note)])

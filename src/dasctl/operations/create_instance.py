@@ -23,11 +23,17 @@ async def create_instance(
 ) -> Outcome:
     """Add the instance `name` on `node`, as a member of `cluster` or stand-alone with a `config` of its own."""
     if (cluster is None) == (config is None):
-        raise UsageError("an instance has a cluster or a config of its own: give --cluster or --config")
+        raise UsageError(
+            "an instance has a cluster or a config of its own",
+            hint="give --cluster CLUSTER or --config CONFIG, and not both",
+        )
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         if name in domain.instances:
-            raise UsageError(f"there is an instance '{name}' already")
+            raise UsageError(
+                f"there is an instance '{name}' already",
+                hint="give another name; properties are changed in config/domain.yaml",
+            )
         known("node", node, domain.nodes)
         value: dict[str, Any] = {"node": node}
         if cluster is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dasctl.core.edits import Edit
 from dasctl.core.faults import did_you_mean
 from dasctl.core.outcome import Outcome, Result, summed_up
+from dasctl.core.targets import fold
 from dasctl.errors import UsageError
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import edit
@@ -30,4 +31,5 @@ def known(kind: str, name: str, names: Iterable[str]) -> None:
     """UsageError, with what may have been meant, unless `name` is one of `names`."""
     choices = list(names)
     if name not in choices:
-        raise UsageError(f"no {kind} named '{name}'{did_you_mean(name, choices)}")
+        hint = f"there are: {fold(choices)}" if choices else f"there is no {kind} yet"
+        raise UsageError(f"no {kind} named '{name}'{did_you_mean(name, choices)}", hint=hint)
