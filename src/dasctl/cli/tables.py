@@ -16,6 +16,7 @@ from dasctl.cli import text
 from dasctl.core.outcome import Result
 
 ABSENT = "-"
+COMMAND_COLUMNS = 44
 
 
 def as_text(value: Any, now: float) -> str:
@@ -70,6 +71,12 @@ def as_milliseconds(value: Any, now: float) -> str:
 def as_names(value: Any, now: float) -> str:
     """Names, folded: `web[1-3]`."""
     return text.folded(value) or ABSENT if isinstance(value, list) else as_text(value, now)
+
+
+def as_command(value: Any, now: float) -> str:
+    """What somebody typed, as far as it fits beside the other columns; `--json` has all of it."""
+    typed = as_text(value, now)
+    return typed if len(typed) <= COMMAND_COLUMNS else typed[: COMMAND_COLUMNS - 1] + "…"
 
 
 def as_flag(value: Any, now: float) -> str:
@@ -148,7 +155,7 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("when", as_moment),
         _column("who"),
         _column("host"),
-        _column("command"),
+        _column("command", as_command),
         _column("summary"),
         _column("epoch", long=True),
         _column("config_id", long=True),

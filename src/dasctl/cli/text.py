@@ -71,8 +71,9 @@ def size(count: float) -> str:
 
 def duration(seconds: float) -> str:
     """Short times exactly, long ones roughly: `0.41 s`, `12.3 s`, `3m05s`, `2h07m`, `5d03h`."""
-    if seconds < 0:
+    if seconds <= -0.005:
         return "-" + duration(-seconds)
+    seconds = abs(seconds)
     if seconds < 9.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:

@@ -189,7 +189,7 @@ def _died(
     return asked.failed(
         instance.request["name"],
         "the server %s while it was starting" % how,
-        "see its last lines, or run it by hand on the node",
+        "",  # the command to run by hand says it all
         exit=ended or None,
         log=_last_lines(instance.place, record),
         by_hand=known.by_hand(instance.node, instance.place.path),
