@@ -335,3 +335,16 @@ def test_deep_trees_and_many_folders(tmp_path: Path) -> None:
     assert das.one(tree)["verdict"] == "unchanged"
     assert das.one(Tree().folder("lib"))["deleted"] == 1
     assert sorted(os.listdir(root / "lib")) == []
+
+
+def test_what_was_replaced_is_kept_for_twenty_commits(tmp_path: Path) -> None:
+    tree = Tree().file(b"docroot/page", b"ours")
+    das = Das(tmp_path)
+    das.one(tree)
+    for number in range(23):
+        (tmp_path / "web1/docroot/page").write_bytes(b"theirs %d" % number)
+        das.one(tree)
+    kept = sorted((tmp_path / "web1/.dasctl/replaced").iterdir())
+    assert len(kept) == 20
+    contents = {(folder / "docroot/page").read_bytes() for folder in kept}
+    assert contents == {b"theirs %d" % number for number in range(3, 23)}

@@ -143,6 +143,7 @@ class Sshd:
         }
         config = self.folder / "sshd_config"
         config.write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
+        said = len(self.log)
         with open(self.folder / "sshd.log", "ab") as log:
             self._process = subprocess.Popen(
                 [SSHD, "-D", "-e", "-f", str(config)],
@@ -155,9 +156,9 @@ class Sshd:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 return False
-            with socket.socket() as sock:
-                if sock.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return True
+            # Its own word, and not a connection: the port may be another server's, and ours about to fail.
+            if f"port {self.port}." in self.log[said:]:
+                return True
             time.sleep(0.02)
         self.stop()
         return False

@@ -1,0 +1,117 @@
+"""What a plan becomes on disk: the journal's operations, the manifest and the stamp, committed together.
+
+What lives here: from plan to commit. What must not: the commit itself (`commit.py`), judgement (`compare.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from dasctl.remote import commit, compare, paths, state
+from dasctl.remote import handles as by_handle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from dasctl.remote.work import Work
+
+REPLACED_KEPT = 20  # commits whose replaced deviations are kept
+
+
+def carry_out(work: Work, domain: str, epoch: int, local: bool) -> tuple[list[tuple[bytes, str]], str]:
+    """Commit: returns problems, and where what was replaced lies."""
+    place, plan = work.place, work.plan
+    assert place is not None
+    exceptions = work.overlay.exceptions(work.kept)
+    for path, kind in plan.kept.items():
+        exceptions[paths.printable(path)] = {"kind": kind, "entry": None}
+    known = None
+    if (
+        exceptions != work.kept.exceptions
+        or not work.same_parts()
+        or (work.kept.at is None and not work.partial)
+    ):
+        known = state.manifest_bytes(work.parts, exceptions)
+    stamp = _stamp(work, domain, epoch, local)
+    if known is None and plan.nothing():
+        if stamp is not None:
+            place.disk.write(state.STATE, stamp)
+        return [], ""
+    aside = _aside(place, work.request["lead"]["revision"]) if plan.move or plan.link else ""
+    try:
+        commit.begin(place, _operations(place, plan, aside), known, stamp)
+    except BaseException:
+        commit.clear(place)
+        raise
+    problems = commit.finish(place)
+    if aside:
+        _forget_old(place)
+    return problems, aside
+
+
+def _forget_old(place: state.Place) -> None:
+    """Keep what the last commits replaced; a server that rewrites a file of the repository must not fill the disk."""
+    folder = place.handles.folder(state.REPLACED)
+    names = sorted(os.listdir(folder), key=_age)
+    for name in names[:-REPLACED_KEPT]:
+        place.disk.remove_tree(state.REPLACED + b"/" + os.fsencode(name))
+
+
+def _age(name: str) -> list[int]:
+    """`12.3` after `12` after `9`; what is not ours to name comes last, and so stays."""
+    return [int(part) if part.isdigit() else sys.maxsize for part in name.split(".")]
+
+
+def _stamp(work: Work, domain: str, epoch: int, local: bool) -> bytes | None:
+    """What state.json becomes, or None where it stays."""
+    at, lead = work.kept.at, work.request["lead"]
+    if at is not None and (
+        work.partial or [at["revision"], at["digest"]] == [lead["revision"], lead["digest"]]
+    ):
+        if epoch <= at["epoch"]:
+            return None
+        at["epoch"] = epoch
+        return state.state_bytes(at)
+    if work.partial:
+        return None
+    epoch = epoch if at is None or local is False else max(epoch, at["epoch"])
+    work.kept.at = state.stamp_of(domain, epoch, lead)
+    return state.state_bytes(work.kept.at)
+
+
+def _aside(place: state.Place, revision: int) -> str:
+    """A folder that is not there yet, for what this commit replaces."""
+    number, suffix = 0, ""
+    while True:
+        path = "%s/%d%s" % (state.REPLACED.decode(), revision, suffix)
+        if by_handle.lstat(place.handles, path.encode()) is None:
+            return path
+        number += 1
+        suffix = ".%d" % number
+
+
+def _operations(place: state.Place, plan: compare.Plan, aside: str) -> list[list[Any]]:
+    """The journal of a plan. Prepares the contents."""
+    text = paths.printable
+    placed: list[list[Any]] = []
+    if plan.place:
+        from dasctl.remote import staging
+
+        placed = staging.prepare(place, plan.place)
+    away = [["move", text(path), aside + "/" + text(path)] for path in plan.move]
+    linked = [["link", text(path), aside + "/" + text(path)] for path in plan.link]
+    return [
+        *away,
+        *(["remove", text(path)] for path in plan.remove),
+        *(["rmdir", text(path)] for path in reversed(plan.rmdir)),
+        *(["mkdir", text(path)] for path in plan.mkdir),
+        *linked,
+        *placed,
+        *(["touch", text(entry.path), entry.mode, entry.mtime] for entry in plan.touch),
+        *(
+            ["folder", text(path), plan.folders[path].mode, plan.folders[path].mtime]
+            for path in sorted(plan.folders, key=lambda path: (-path.count(b"/"), path))
+        ),
+    ]
