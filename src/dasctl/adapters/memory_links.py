@@ -79,7 +79,7 @@ def _serve(main: Main, sock: socket.socket) -> None:
         stdout = sock.makefile("wb")
         with contextlib.suppress(ConnectionError, SystemExit):
             main(stdin, stdout)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):  # a helper that met its reader's end has let the socket go
             stdout.close()
 
 

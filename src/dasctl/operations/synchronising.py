@@ -124,7 +124,7 @@ class Synchronisation:
         reply = await link.ask(
             request.header, request.body,
             then=self._stream(node, courses, request.unasked, request.sizes),
-            on_event=lambda event: self._on_event(node, event),
+            on_event=lambda event: self._on_event(node, event), silence_s=self.ctx.patience_s,
         )  # fmt: skip
         self._judge(node, courses, reply)
 
@@ -134,6 +134,7 @@ class Synchronisation:
             requests.envelope(words.CONTENTS, self.now.domain, node, self.now.revision.epoch),
             then=self._stream(node, courses, wanted, self._sizes(courses, wanted)),
             on_event=lambda event: self._on_event(node, event),
+            silence_s=self.ctx.patience_s,
         )
         self._judge(node, courses, reply)
 
@@ -214,7 +215,8 @@ class Synchronisation:
             raise verdicts.unknown_revision(verdict, node)
         missing = set(verdict.more.get("missing") or ())
         parts = {} if missing else verdict.parts
-        return replace(want, expect=standing, parts=parts, trusted=False)
+        # It has just said what it has: where we know those parts too, what is new goes along with the question.
+        return replace(want, expect=standing, parts=parts, trusted=not self.options.full)
 
     def _taking_over(self, verdict: Verdict) -> bool:
         return verdict.name in self.override
