@@ -62,7 +62,9 @@ async def command(
             op, domain, node, ctx.history.epoch(),
             instances=[requests.guarded(name, places[name], config_id, **(more or {})) for name in left],
         )  # fmt: skip
-        reply = await link.ask(header, on_event=lambda event: _on_event(ctx, node, event))
+        reply = await link.ask(
+            header, on_event=lambda event: _on_event(ctx, node, event), silence_s=ctx.patience_s
+        )
         for verdict in verdicts.read_all(reply.header, left, node):
             answers[verdict.name] = _judged(ctx, node, verdict)
         left = [name for name in left if answers[name].elsewhere]

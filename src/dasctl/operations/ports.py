@@ -17,6 +17,7 @@ from dasctl.core.exchange import PHASES, Event, HostKey, Reply, Who
 from dasctl.core.slices import Scan
 from dasctl.core.stamps import Acknowledged, Revision, Standing
 from dasctl.remote.manifest import Entry
+from dasctl.remote.words import BEAT_S
 
 if TYPE_CHECKING:  # of use on nodes only
     from dasctl.operations.member_ports import Members
@@ -216,3 +217,8 @@ class Context:
     timeout_s: float = 10.0  # how long a node may take to answer before it counts as away
     on_event: Callable[[Event], None] = field(default=lambda event: None)
     members: Members | None = None  # for serve-members and member-key alone
+
+    @property
+    def patience_s(self) -> float:
+        """How long a helper that works may say nothing: it beats, so three beats that stay away mean that it is gone."""
+        return max(self.timeout_s, 3 * BEAT_S)

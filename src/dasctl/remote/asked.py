@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     Rest = Callable[[Callable[[str], None]], Reply]
     Result = TypeVar("Result")
 
-BEAT_S = 5.0  # a slow server is told from a dead link by these
 LOOK_S = 0.05  # how often we look whether the other end is still there
 
 
@@ -147,7 +146,7 @@ def together(link: Link, node: str, names: list[str], ways: list[Reply | Rest]) 
             threading.Thread(
                 target=_work, args=(heard, number, names[number], node, way), daemon=True
             ).start()
-    beat = time.monotonic() + BEAT_S
+    beat = time.monotonic() + words.BEAT_S
     while any(reply is None for reply in replies):
         try:
             number, said = heard.get(timeout=LOOK_S)
@@ -161,7 +160,7 @@ def together(link: Link, node: str, names: list[str], ways: list[Reply | Rest]) 
                 replies[number] = said
         if time.monotonic() >= beat:
             link.send({"event": "beat"})
-            beat = time.monotonic() + BEAT_S
+            beat = time.monotonic() + words.BEAT_S
     return [reply for reply in replies if reply is not None]
 
 

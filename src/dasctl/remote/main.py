@@ -164,15 +164,20 @@ class Server:
         raise messages.BadMessage("op: %r is not a request" % (op,))
 
     def _sync(self, header: Header) -> Header:
+        from dasctl.remote.beats import Beating
         from dasctl.remote.sync import Syncing
 
         self.waiting = Syncing(header, self.before)
-        return self._settled(self.waiting.start(self.link, self.link.body()))
+        with Beating(self.link):
+            return self._settled(self.waiting.start(self.link, self.link.body()))
 
     def _contents(self) -> Header:
+        from dasctl.remote.beats import Beating
+
         if self.waiting is None:
             raise messages.BadMessage("contents that nobody asked for")
-        return self._settled(self.waiting.go_on(self.link))
+        with Beating(self.link):
+            return self._settled(self.waiting.go_on(self.link))
 
     def _settled(self, reply: Header) -> Header:
         if not any(item["verdict"] == words.NEEDS for item in reply["instances"]):

@@ -10,20 +10,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dasctl.remote.work import Work
 
-SPACE_MARGIN = 1 << 20  # bytes left free besides the contents: journal, manifest, folders
-
-
-def check(work: Work, needed: int, taken: int) -> None:
+MARGIN = 1 << 20  # bytes left free besides new contents
+# The same where none come: what only deletes must be possible on a disk that is all but full.
+LEAST_MARGIN = 64 << 10-> None:
     """Refuse before anything is written, rather than in the middle."""
     assert work.place is not None
     free = os.statvfs(work.place.root)
     there = free.f_bavail * free.f_frsize - taken
-    if needed + SPACE_MARGIN > there:
+    wanted = needed + _margin(work, needed)
+    if wanted > there:
         raise Failure(
             "not enough space in %s: %s needed, %s free" % (
-                work.place.path, _size(needed + SPACE_MARGIN), _size(max(there, 0))
+                work.place.path, _size(wanted), _size(max(there, 0))
             ),
             "free some space on the node; old deviations lie in .dasctl/replaced",
+            lacks_space=True,
         )  # fmt: skip
     files = len(work.plan.place) + len(work.plan.mkdir)
     if free.f_files and files > free.f_favail:
@@ -32,6 +33,12 @@ def check(work: Work, needed: int, taken: int) -> None:
             % (work.place.path, files, free.f_favail),
             "remove files that are not needed from that file system",
         )
+
+
+def _margin(work: Work, needed: int) -> int:
+    """Bytes for the manifest, the journal, and folders."""
+    manifest = sum(len(data) for _name, _digest, data in work.parts)
+    return (MARGIN if needed else LEAST_MARGIN) + manifest + PER_CHANGE * len(work.plan.changes)
 
 
 def _size(count: int) -> str:

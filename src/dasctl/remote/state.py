@@ -32,12 +32,13 @@ FOLDERS = (DOT, STAGING, b"local", b"logs", b"run")
 
 
 class Failure(Exception):
-    """One instance's part of a request cannot be carried out; `hint` says what to do."""
+    """One instance's part of a request cannot be carried out; `hint` says what to do. `lacks_space`: the disk is full."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, lacks_space: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.lacks_space = lacks_space
 
 
 class Kept:
@@ -201,7 +202,9 @@ def explained(error: OSError, path: str) -> Failure:
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failure(
-            "no space left on %s (%s)" % (path, reason), "free some space on the node and try again"
+            "no space left on %s (%s)" % (path, reason),
+            "free some space on the node and try again",
+            lacks_space=True,
         )
     if error.errno == errno.EROFS:
         return Failure(

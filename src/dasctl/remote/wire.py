@@ -28,6 +28,7 @@ class Link:
         self._reader = reader
         self._writer = writer
         self._left = 0  # bytes of the current body that were not read
+        self.sending = False  # in the middle of a frame
 
     def header(self) -> dict[str, Any] | None:
         """The next frame's header, without what was left of the last one's body; None at the end of the stream.
@@ -65,11 +66,14 @@ class Link:
 
     def send(self, header: dict[str, Any]) -> None:
         """One frame without a body, at once."""
+        self.sending = True
         try:
             self._writer.write(json.dumps(header, separators=(",", ":")).encode("ascii") + b"\n")
             self._writer.flush()
         except (OSError, ValueError):
             raise Gone from None
+        finally:
+            self.sending = False
 
     def gone(self) -> bool:
         """Whether the other end has closed its side. Never waits; a stream in memory is never gone."""

@@ -4,6 +4,7 @@ What lives here: names that travel. What must not: anything that does something.
 """
 
 PROTOCOL = 1
+BEAT_S = 2.0  # seconds between two signs of life of a helper that works
 STATE_FORMAT = 1  # what is kept on a node: .dasctl/state.json and .dasctl/manifest
 
 # A line of its own, alone, that ends whatever a login script prints before the helper speaks.
