@@ -1,11 +1,12 @@
 """`make picture`: docs/terminal.svg, the picture of the README, made by running the real program.
 
-The same loopback nodes and sample as the demo; the commands run in a terminal of 100 columns, and what stands
+The same loopback nodes and sample as the demo; the commands run in a terminal of 80 columns, and what stands
 on its screen in the end is drawn.
 """
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import sys
@@ -18,7 +19,9 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 from terminal import last_screen, run_in_terminal
 
-COLUMNS = 100
+COLUMNS = 80
+CELL = 12.2  # the width of a character in Rich's drawings
+FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "terminal.svg"
 
 
@@ -35,10 +38,29 @@ def main() -> int:
     console.print(screen, soft_wrap=False)
     # A fixed id: the same screen makes the same file.
     drawing = console.export_svg(title="dasctl", theme=MONOKAI, unique_id="terminal")
-    # Rich asks a web server for its font; a picture in a README should ask nobody.
-    TARGET.write_text(re.sub(r"\s*@font-face \{.*?\}", "", drawing, flags=re.DOTALL))
+    TARGET.write_text(for_every_viewer(drawing))
     sys.stdout.write(f"{TARGET.relative_to(TARGET.parent.parent)}: {screen.plain.count(chr(10))} lines\n")
     return 0
+
+
+def for_every_viewer(drawing: str) -> str:
+    """Rich's SVG, without fonts from a web server, and with each column at its place whatever the font's width.
+
+    Viewers differ in what they make of spaces, so no text begins with any or holds two of them.
+    """
+    drawing = re.sub(r"\s*@font-face \{.*?\}", "", drawing, flags=re.DOTALL)
+    drawing = drawing.replace("Fira Code, monospace", FONTS)
+    text = r'<text class="([^"]+)" x="([\d.]+)" y="([\d.]+)" textLength="[\d.]+" clip-path="([^"]+)">([^<]*)</text>'
+    return re.sub(text, _at_its_columns, drawing)
+
+
+def _at_its_columns(found: re.Match[str]) -> str:
+    style, x, y, clip, escaped = found.groups()
+    return "".join(
+        f'<text class="{style}" x="{float(x) + word.start() * CELL:.1f}" y="{y}" '
+        f'textLength="{len(word[0]) * CELL:.1f}" clip-path="{clip}">{html.escape(word[0], quote=False)}</text>'
+        for word in re.finditer(r"[^\s](?: ?[^\s])*", html.unescape(escaped).replace("\xa0", " "))
+    )
 
 
 def play(place: Playground) -> Text:
@@ -59,12 +81,18 @@ def play(place: Playground) -> Text:
 
 
 def prepare(demo: Demo) -> None:
+    """The demo's domain, with hosts that have names: aliases in OpenSSH's configuration, as operators have them."""
     demo.run("create-domain", str(demo.domain), "--sample", show=False, cwd=demo.place.root)
     choose_ports(demo)
+    aliases = demo.place.root / "home" / ".ssh" / "config"
+    aliases.parent.mkdir(mode=0o700)
     for name in NODES:
         node = demo.place.start_node(name)
+        host = f"{name.replace('n', 'web')}.example.com"
+        with aliases.open("a") as file:
+            file.write(f"Host {host}\n    HostName 127.0.0.1\n")
         demo.run(
-            "update-node-ssh", name, "--nodehost", "127.0.0.1", "--sshport", str(node.port), "--sshkeyfile",
+            "update-node-ssh", name, "--nodehost", host, "--sshport", str(node.port), "--sshkeyfile",
             str(demo.place.key), "--nodedir", str(node.folder), "--host-key", node.host_key, show=False,
         )  # fmt: skip
 
@@ -83,7 +111,7 @@ def type_in(demo: Demo, screen: Text, *words: str) -> None:
         raise StepFailed(f"`dasctl {' '.join(words)}` ended with exit code {ran.code}:\n{ran.output}")
     screen.append_text(prompt("dasctl " + " ".join(words)))
     screen.append_text(Text.from_ansi(last_screen(ran.output)))
-    screen.append("\n\n")
+    screen.append("\n")
 
 
 if __name__ == "__main__":
