@@ -77,7 +77,7 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
     from dasctl.adapters.member_files import FolderMembers  # of use to two commands only
 
     root = find_domain(Path.cwd(), options.domain, os.environ)
-    store = YamlStore(root)
+    store = YamlStore(root, sleep=_sleep_between_tries)
     links = _Ssh(store, options.timeout_s)
     return Context(
         store=store, repository=FolderRepository(root),
@@ -170,11 +170,30 @@ def _timed(command: str, operation: Callable[[], Awaitable[Outcome]]) -> Outcome
 
 async def _terminable(operation: Callable[[], Awaitable[Outcome]]) -> Outcome:
     """Let SIGTERM (systemd, CI) end the command as Ctrl-C does: with an outcome."""
-    task = asyncio.current_task()
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
-    with suppress(NotImplementedError, ValueError, RuntimeError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await operation()
+
+    def end(number: int, frame: object) -> None:
+        # At once, as asyncio does for Ctrl-C: a handler of the loop waits for the loop's turn.
+        task.cancel()
+        loop.call_soon_threadsafe(lambda: None)
+
+    before = None
+    with suppress(ValueError):  # not the main thread: signals are somebody else's
+        before = signal.signal(signal.SIGTERM, end)
+    try:
+        return await operation()
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _sleep_between_tries(seconds: float) -> None:
+    """Wait for the lock. Nothing is awaited meanwhile, so an interrupt has to be looked for."""
+    time.sleep(seconds)
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _who() -> Who:

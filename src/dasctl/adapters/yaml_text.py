@@ -84,7 +84,9 @@ def edited_domain(text: str, *, file: str = FILE) -> Domain:
         return domain_of(text, file=file)
     except InvalidDomain as error:
         raise InvalidDomain(
-            f"this change would make {file} invalid, so nothing is changed", faults=error.faults
+            f"this change would make {file} invalid, so nothing is changed",
+            faults=error.faults,
+            hint="give the command what would make it valid, or change the file first",
         ) from error
 
 

@@ -73,6 +73,15 @@ class Scope:
                 pieces.append(piece)
         return "".join(pieces)
 
+    def unknown(self, template: str, *, is_command: bool) -> Iterator[PropertyError]:
+        """An error for each reference of `template` that cannot be resolved; PropertyError where one is malformed."""
+        for piece in shell_pieces(template) if is_command else text_pieces(template):
+            if isinstance(piece, Reference):
+                try:
+                    self._value(piece.name, ())
+                except PropertyError as error:
+                    yield error
+
     def texts(self) -> dict[str, str]:
         """All properties with their values."""
         return {name: as_text(self.value(name)) for name in self.given}

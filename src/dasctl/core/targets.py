@@ -102,7 +102,9 @@ def _words(targets: Sequence[str]) -> list[str]:
     for target in targets:
         for word in re.split(r",(?![^\[]*\])", target):
             if not word.strip():
-                raise UsageError(f"an empty name in the target {target!r}")
+                raise UsageError(
+                    f"an empty name in the target {target!r}", hint="write names with commas: web1,web[3-5]"
+                )
             found.append(word.strip())
     return found
 
@@ -167,7 +169,7 @@ def _expanded(word: str) -> list[str]:
     for match in _BRACKETS.finditer(word):
         numbers = _numbers(match[1], word)
         if len(names) * len(numbers) > MAX_EXPANDED:
-            raise UsageError(f"the pattern {word!r} stands for more than {MAX_EXPANDED} names")
+            raise _too_many(word)
         before = word[position : match.start()]
         names = [f"{name}{before}{number}" for name in names for number in numbers]
         position = match.end()
@@ -186,12 +188,19 @@ def _numbers(text: str, word: str) -> list[str]:
             raise UsageError(f"{piece!r} is not a range of numbers in {word!r}", hint="write web[1-3,7]")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
-            raise UsageError(f"the range {piece!r} in {word!r} runs backwards")
+            raise UsageError(f"the range {piece!r} in {word!r} runs backwards", hint=f"write {last}-{first}")
         if last - first >= MAX_EXPANDED:
-            raise UsageError(f"the pattern {word!r} stands for more than {MAX_EXPANDED} names")
+            raise _too_many(word)
         width = _padding(match[1])
         found += [f"{number:0{width}d}" for number in range(first, last + 1)]
     return found
+
+
+def _too_many(word: str) -> UsageError:
+    return UsageError(
+        f"the pattern {word!r} stands for more than {MAX_EXPANDED} names",
+        hint="name the cluster, or use web*",
+    )
 
 
 def _unknown(domain: Domain, name: str) -> UsageError:

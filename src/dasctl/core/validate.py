@@ -248,7 +248,7 @@ def _unresolved(domain: Domain, scopes: Mapping[str, Scope]) -> Iterator[Fault]:
     """What some instance cannot resolve; one fault for all instances with the same trouble."""
     troubled: dict[tuple[Path, str], list[str]] = {}
     for name, known in scopes.items():
-        for path, message in _troubles(domain, name, known):
+        for path, message in dict.fromkeys(_troubles(domain, name, known)):
             troubled.setdefault((path, message), []).append(name)
     for (path, message), instances in troubled.items():
         if message.startswith("no property") and path[:2] != ("instances", instances[0]):
@@ -263,6 +263,7 @@ def _troubles(domain: Domain, instance: str, known: Scope) -> Iterator[tuple[Pat
             known.value(name)
         except PropertyError as error:
             yield error.path or known.places[name], error.message
+            yield from _unknown(known, known.given[name], known.places[name], is_command=False)
     path = ("configs", domain.config_of(instance))
     config = domain.configs[domain.config_of(instance)]
     for place, template, is_command in _templates(config, path):
@@ -271,10 +272,21 @@ def _troubles(domain: Domain, instance: str, known: Scope) -> Iterator[tuple[Pat
         except PropertyError as error:
             if not _is_malformed(template, is_command=is_command):  # told already, for the config
                 yield error.path or place, error.message
+                yield from _unknown(known, template, place, is_command=is_command)
         else:
             why = _CHECKS[place[2:]](value) if place[2:] in _CHECKS else None
             if why is not None:
                 yield place, why
+
+
+def _unknown(known: Scope, template: str, place: Path, *, is_command: bool) -> Iterator[tuple[Path, str]]:
+    """All unknown names of `template`, not only the first; those of other properties are told where they stand."""
+    if not _is_malformed(template, is_command=is_command):
+        yield from (
+            (place, error.message)
+            for error in known.unknown(template, is_command=is_command)
+            if not error.path
+        )
 
 
 def _templates(config: Config, path: Path) -> Iterator[tuple[Path, str, bool]]:

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 MARGIN = 1 << 20  # bytes left free besides new contents
 # The same where none come: what only deletes must be possible on a disk that is all but full.
-LEAST_MARGIN = 64 << 10-> None:
+LEAST_MARGIN = 64 << 10
+PER_CHANGE = 256  # bytes of the journal
+
+
+def check(work: Work, needed: int, taken: int) -> None:
     """Refuse before anything is written, rather than in the middle."""
     assert work.place is not None
     free = os.statvfs(work.place.root)
