@@ -23,21 +23,24 @@ class Admission:
         self, name: str, node: Node, *, accept_any: bool = False, fingerprint: str | None = None
     ) -> HostKey:
         """See ports.HostKeys.admit."""
-        shown = await self._links.host_key(name, node)
-        verdict = _judged(self._links.known_keys(name, node), shown)
+        shown, trusted = await self._links.seen(name, node)
+        known = self._links.known_keys(name, node)
+        verdict = trusted or _known_instead(known)
         if fingerprint is not None and fingerprint != shown.fingerprint:
             raise ChangedHostKey(
                 f"node {name} ({node.host}) shows the {shown.type} key {shown.fingerprint}, not {fingerprint}",
                 hint="somebody may be listening in between: look at the key on the node itself",
             )
-        if verdict is not True and (accept_any or fingerprint is not None):
+        if verdict is True:
+            self._keep(shown, known)
+        elif accept_any or fingerprint is not None:
             self._links.host_keys.replace(shown)
         elif verdict is None:
             raise UnknownHostKey(
                 f"node {name} ({node.host}) shows a {shown.type} key that nobody has accepted: {shown.fingerprint}",
                 fingerprint=shown.fingerprint,
             )
-        elif verdict is not True:
+        else:
             raise ChangedHostKey(
                 f"node {name} ({node.host}) shows the {shown.type} key {shown.fingerprint}, "
                 f"but {verdict} was accepted for it",
@@ -46,9 +49,15 @@ class Admission:
             )
         return HostKey(kind=shown.type, fingerprint=shown.fingerprint, known=verdict is True)
 
+    def _keep(self, shown: host_keys.HostKey, known: Known) -> None:
+        """What the user knows, the domain knows from now on; certificates come and go, their authority is the user's."""
+        own = self._links.host_keys.known(shown.host, "", shown.port, ())
+        if not own.trusted and shown.fingerprint in _fingerprints(known):
+            self._links.host_keys.replace(shown)
+
     def forget(self, node: Node) -> None:
         """See ports.HostKeys.forget."""
-        self._links.host_keys.forget(node.host, node.port or host_keys.DEFAULT_PORT)
+        self._links.forget(node)
 
     async def install_key(
         self,
@@ -81,9 +90,10 @@ def _without_pub(path: Path) -> Path:
     return path.with_suffix("") if path.suffix == ".pub" else path
 
 
-def _judged(known: Known, shown: host_keys.HostKey) -> bool | str | None:
-    """True: it is known; None: nothing is; else the fingerprints that are known instead."""
-    fingerprints = [key.get_fingerprint() for key in known.trusted]
-    if shown.fingerprint in fingerprints:
-        return True
-    return ", ".join(fingerprints) if fingerprints and known.exact else None
+def _known_instead(known: Known) -> str | None:
+    """The fingerprints that are known for a node that shows another one; None: it is a new one."""
+    return ", ".join(_fingerprints(known)) if known.trusted and known.exact else None
+
+
+def _fingerprints(known: Known) -> list[str]:
+    return [key.get_fingerprint() for key in known.trusted]

@@ -103,18 +103,34 @@ class SshLinks:
 
     async def host_key(self, name: str, node: Node) -> HostKey:
         """The host key that the node shows; it is not trusted by this. Raises NodeError."""
+        return (await self.seen(name, node))[0]
+
+    async def seen(self, name: str, node: Node) -> tuple[HostKey, bool]:
+        """The host key that the node shows, and whether a login would trust it.
+
+        Raises NodeError, also for a key that is revoked and for a host certificate that is not valid.
+        """
         from dasctl.adapters.ssh_connect import host_key
 
         async with self._sharing() as shared, AsyncExitStack() as stack:
             route = self._route(_target(name, node))
             tunnel = await self._tunnel(shared, route, node.jump, stack, (name,))
-            known = self._host_keys.known(route.alias, "", route.port, route.known_files)
-            return await host_key(route, known, tunnel=tunnel, timeout_s=self._timeout_s)
+            return await host_key(route, self._host_keys, tunnel=tunnel, timeout_s=self._timeout_s)
 
     def known_keys(self, name: str, node: Node) -> Known:
         """What is known of the host keys of `node`, by the domain or else by the user."""
         route = self._route(_target(name, node))
         return self._host_keys.known(route.alias, "", route.port, route.known_files)
+
+    def forget(self, node: Node) -> None:
+        """Drop the accepted host keys of `node`, unless another node of the domain is behind the same sshd."""
+        place = self._place(node)
+        if not any(other != node and self._place(other) == place for other in self._nodes.values()):
+            self._host_keys.forget(*place)
+
+    def _place(self, node: Node) -> tuple[str, int]:
+        route = self._route(_target("", node))
+        return route.alias, route.port
 
     @asynccontextmanager
     async def connection(

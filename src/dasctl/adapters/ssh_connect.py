@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import asyncssh
 from asyncssh.kex import get_default_kex_algs
@@ -69,7 +71,8 @@ class Route:
 
     @property
     def peer(self) -> Peer:
-        return Peer(name=self.target.name, address=f"{self.host}:{self.port}")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return Peer(name=self.target.name, address=f"{host}:{self.port}")
 
 
 def routed(target: Target, config: Path | None) -> Route:
@@ -144,6 +147,7 @@ class _Client(asyncssh.SSHClient):
         sshd sends with Nagle's algorithm: its answer to our first request waits for the acknowledgement of what it
         said before, and that would come 40 ms later. The kernel forgets the option, so it is set at each arrival.
         """
+        self._shown.connection = conn
         sock = conn.get_extra_info("socket")
         if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6) or _QUICKACK is None:
             return
@@ -228,18 +232,20 @@ async def logged_in(
     stack: contextlib.AsyncExitStack,
 ) -> asyncssh.SSHClientConnection:
     """Connect and log in; what has to be closed is put on `stack`. Raises NodeError."""
-    shown = Shown()
+    shown = Shown(user=route.options.username)
     try:
-        shown.known = host_keys.known(route.alias, "", route.port, route.known_files)
-        pairs = [] if password is not None else await keys.offered(route.wanted, route.peer)
-        sock = None
+        pairs: Sequence[object] = ()
+        if password is None:
+            offer = await keys.offered(route.wanted, route.peer)
+            pairs, shown.locked = offer.pairs, offer.locked
         async with limiter or contextlib.nullcontext(), asyncio.timeout(timeout_s):
-            if tunnel is None and route.proxy:
-                sock = await stack.enter_async_context(_proxy(route.proxy))
+            sock = await _proxied(route, shown, stack) if tunnel is None else None
             connection = await _login(route, host_keys, shown, pairs, tunnel, sock, password, timeout_s)
     except FOREIGN as error:
         raise translated(error, route.peer, shown, timeout_s=timeout_s) from error
     stack.push_async_callback(_closed, connection)
+    # A node that hangs in the middle is noticed after four times what it may take to answer.
+    connection.set_keepalive(min(KEEPALIVE_S, timeout_s))
     return connection
 
 
@@ -257,7 +263,7 @@ async def _login(
         shown.known = host_keys.known(route.alias, address, route.port, route.known_files)
         return shown.known.trusted, shown.known.authorities, shown.known.revoked, (), (), (), ()
 
-    assert shown.known is not None
+    shown.known = host_keys.known(route.alias, "", route.port, route.known_files)
     target = route.target
     said = route.options.config
     return await asyncssh.connect(
@@ -274,7 +280,7 @@ async def _login(
         kex_algs=_exchanges() if not said.get("KexAlgorithms") else (),
         encryption_algs=_CIPHERS if not said.get("Ciphers") else (),
         compression_algs=("none",),
-        client_keys=pairs or None,
+        client_keys=list(pairs) or None,  # a tuple would be one key with its certificate
         public_key_auth=password is None,
         password_auth=password is not None,
         kbdint_auth=password is not None,
@@ -307,8 +313,26 @@ async def _closed(connection: asyncssh.SSHClientConnection) -> None:
         connection.abort()
 
 
+async def _proxied(route: Route, shown: Shown, stack: contextlib.AsyncExitStack) -> socket.socket | None:
+    """The connection through the ProxyCommand, if there is one; it ends with `stack`."""
+    if not route.proxy:
+        return None
+    said = tempfile.TemporaryFile()  # noqa: SIM115 (a pipe that nobody reads would stop a talkative command)
+    stack.callback(said.close)
+    shown.proxy = lambda: _end_of(said)
+    return await stack.enter_async_context(_proxy(route.proxy, said))
+
+
+def _end_of(said: IO[bytes]) -> str:
+    """The last that was written, on one line; empty also if it is closed."""
+    with contextlib.suppress(ValueError, OSError):
+        said.seek(max(0, os.fstat(said.fileno()).st_size - 500))
+        return " ".join(said.read().decode("utf-8", "replace").split())
+    return ""
+
+
 @asynccontextmanager
-async def _proxy(command: str) -> AsyncIterator[socket.socket]:
+async def _proxy(command: str, said: IO[bytes]) -> AsyncIterator[socket.socket]:
     """ProxyCommand, as OpenSSH runs it: by a shell, its input and output are the connection."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -316,7 +340,7 @@ async def _proxy(command: str) -> AsyncIterator[socket.socket]:
             ["/bin/sh", "-c", f"exec {command}"],
             stdin=theirs.fileno(),
             stdout=theirs.fileno(),
-            stderr=subprocess.DEVNULL,
+            stderr=said.fileno(),
             start_new_session=True,
         )
         theirs.close()
@@ -328,29 +352,26 @@ async def _proxy(command: str) -> AsyncIterator[socket.socket]:
 
 
 async def host_key(
-    route: Route, known: Known, *, tunnel: asyncssh.SSHClientConnection | None, timeout_s: float
-) -> HostKey:
-    """The key that the far side shows, without logging in or trusting it. Raises NodeError."""
-    shown = Shown(known=known)
-    target = route.target
-    try:
-        async with contextlib.AsyncExitStack() as stack, asyncio.timeout(timeout_s):
-            sock = None
-            if tunnel is None and route.proxy:
-                sock = await stack.enter_async_context(_proxy(route.proxy))
-            key = await asyncssh.get_server_host_key(
-                target.host,
-                () if target.port is None else target.port,
-                options=route.options,
-                config=None,
-                tunnel=tunnel,
-                sock=sock,
-                proxy_command=None,
-                kex_algs=_exchanges(),
-                server_host_key_algs=_host_key_algorithms(known),
-            )
-    except FOREIGN as error:
-        raise translated(error, route.peer, shown, timeout_s=timeout_s) from error
+    route: Route, host_keys: HostKeys, *, tunnel: asyncssh.SSHClientConnection | None, timeout_s: float
+) -> tuple[HostKey, bool]:
+    """The key that the far side shows, and whether a login would trust it; nothing is trusted by this.
+
+    Raises NodeError, also for a key that is revoked and for a certificate that is not valid.
+    """
+    shown = Shown()
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(timeout_s):
+                sock = await _proxied(route, shown, stack) if tunnel is None else None
+                connection = await _login(route, host_keys, shown, (), tunnel, sock, None, timeout_s)
+                stack.push_async_callback(_closed, connection)
+        except asyncssh.PermissionDenied:
+            pass  # what comes after the host key: nothing was offered to log in with
+        except FOREIGN as error:
+            if shown.key is None:
+                raise translated(error, route.peer, shown, timeout_s=timeout_s) from error
+            return shown.key, False
+    key = shown.connection.get_server_host_key() if shown.connection else None
     if key is None:
         raise NodeUnreachable(f"{route.peer}: it showed no host key")
-    return as_host_key(route, key)
+    return as_host_key(route, key), True

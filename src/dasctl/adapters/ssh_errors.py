@@ -10,7 +10,9 @@ import errno
 import os
 import re
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncssh
 
@@ -38,11 +40,15 @@ class Shown:
     known: Known | None = None
     key: HostKey | None = None
     authority: bytes | None = None  # of a host certificate that nobody trusts
+    user: str = ""  # who wanted to log in
+    locked: tuple[Path, ...] = ()  # key files that could not be offered: encrypted, and in no agent
+    proxy: Callable[[], str] | None = (
+        None  # what the ProxyCommand says on its standard error; None: there is none
+    )
+    connection: asyncssh.SSHClientConnection | None = None
 
 
-def translated(
-    error: Exception, peer: Peer, shown: Shown, *, timeout_s: float, methods: str = ""
-) -> NodeError:
+def translated(error: Exception, peer: Peer, shown: Shown, *, timeout_s: float) -> NodeError:
     """The NodeError for `error`; the caller raises it with `from`."""
     match error:
         case NodeError():
@@ -50,11 +56,16 @@ def translated(
         case asyncssh.HostKeyNotVerifiable():
             return _host_key(error, peer, shown)
         case asyncssh.PermissionDenied():
-            return _denied(peer, methods)
+            return _denied(peer, shown)
         case asyncssh.KeyExchangeFailed():
             return NodeUnreachable(f"{peer}: no common algorithm: {error.reason}")
         case asyncssh.ChannelOpenError():
             return NodeUnreachable(f"{peer}: {error.reason or 'the session was refused'}")
+        case asyncssh.ConnectionLost() | ConnectionError() if shown.proxy is not None:
+            return NodeUnreachable(
+                f"{peer}: its ProxyCommand ended before the login: {shown.proxy() or 'it says nothing'}",
+                hint="correct ProxyCommand in the SSH configuration, and try it by hand",
+            )
         case asyncssh.DisconnectError():
             return _disconnected(error, peer)
         case TimeoutError():
@@ -65,7 +76,8 @@ def translated(
         case socket.gaierror():
             return NodeUnreachable(
                 f"{peer}: the host name is not known",
-                hint=f"correct it: dasctl update-node-ssh {peer.name} --nodehost HOST",
+                hint="is it spelt right, and does this machine resolve it? "
+                f"It is changed with: dasctl update-node-ssh {peer.name} --nodehost HOST",
             )
         case OSError():
             return _socket(error, peer)
@@ -96,11 +108,17 @@ def _disconnected(error: asyncssh.DisconnectError, peer: Peer) -> NodeUnreachabl
     return NodeUnreachable(f"{peer}: {error.reason or 'disconnected'}")
 
 
-def _denied(peer: Peer, methods: str) -> AuthenticationFailed:
-    tried = f" ({methods})" if methods else ""
+def _denied(peer: Peer, shown: Shown) -> AuthenticationFailed:
+    whose = f" for the user {shown.user}" if shown.user else ""
+    message = f"{peer}: no key was accepted{whose}"
+    if shown.locked:
+        files = ", ".join(str(path) for path in shown.locked)
+        return AuthenticationFailed(
+            f"{message}; {files} {'is' if len(shown.locked) == 1 else 'are'} encrypted, and no agent holds the key",
+            hint=f"start an agent and give it the key: eval $(ssh-agent); ssh-add {shown.locked[0]}",
+        )
     return AuthenticationFailed(
-        f"{peer}: no key was accepted{tried}",
-        hint=f"put a key there: dasctl setup-ssh {peer.name}",
+        message, hint=f"if that is the right user, put a key there: dasctl setup-ssh {peer.name}"
     )
 
 

@@ -24,11 +24,15 @@ KeyPair = asyncssh.SSHKeyPair | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate] 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFile:
-    """One private key file. `key` None: it is encrypted. `public` is None only then, without a .pub beside it."""
+    """One private key file. `key` None: it is encrypted, or only its public half is there.
+
+    `public` is None only for an encrypted one without a .pub beside it.
+    """
 
     key: asyncssh.SSHKey | None
     public: bytes | None
     certificate: asyncssh.SSHCertificate | None
+    encrypted: bool = False
 
     @property
     def identities(self) -> tuple[bytes, ...]:
@@ -47,6 +51,14 @@ class Wanted:
     agent: str  # the agent's socket, or empty
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a node is offered. `locked`: files that it is not, encrypted and in no agent."""
+
+    pairs: tuple[KeyPair, ...]
+    locked: tuple[Path, ...] = ()
+
+
 class Keys:
     """All that can open a node; one agent for all."""
 
@@ -54,15 +66,19 @@ class Keys:
         self._files: dict[Path, KeyFile] = {}
         self._agents: dict[str, asyncssh.SSHAgentClient] = {}
 
-    async def offered(self, wanted: Wanted, peer: Peer) -> list[KeyPair]:
+    async def offered(self, wanted: Wanted, peer: Peer) -> Offer:
         """The keys, in the order of OpenSSH: the agent's first. Raises AuthenticationFailed where that is certain."""
         if wanted.key is not None:
-            return await self._own(wanted.key, wanted.agent, peer)
-        files = self._configured(wanted.files) if wanted.files else self._defaults()
-        identities = [name for file in files for name in file.identities]
+            return Offer(pairs=tuple(await self._own(wanted.key, wanted.agent, peer)))
+        found = self._configured(wanted.files) if wanted.files else self._defaults()
+        identities = [name for file in found.values() for name in file.identities]
         agent = await self._of_agent(wanted.agent, identities if wanted.only else None)
         held = {pair.key_public_data for pair in agent}
-        return [*agent, *_pairs([file for file in files if file.public not in held])]
+        rest = {path: file for path, file in found.items() if file.public not in held}
+        return Offer(
+            pairs=(*agent, *_pairs(list(rest.values()))),
+            locked=tuple(path for path, file in rest.items() if file.encrypted),
+        )
 
     def close(self) -> None:
         """Let go of the agents."""
@@ -85,21 +101,22 @@ class Keys:
             return _pairs([file])
         pairs = await self._of_agent(agent, file.identities) if file.identities else []
         if not pairs:
+            why = "is encrypted" if file.encrypted else "has no private half here"
             raise AuthenticationFailed(
-                f"{peer}: the key file {path} is encrypted, and no agent holds its key",
+                f"{peer}: the key file {path} {why}, and no agent holds its key",
                 hint=f"start an agent and give it the key: eval $(ssh-agent); ssh-add {path}",
             )
         return list(pairs)
 
-    def _configured(self, names: Sequence[str]) -> list[KeyFile]:
+    def _configured(self, names: Sequence[str]) -> dict[Path, KeyFile]:
         """Those that can be read; as with OpenSSH, a configured key that is not there is passed over."""
-        files = []
-        for name in names:
+        files = {}
+        for path in (Path(name).expanduser() for name in names):
             with contextlib.suppress(OSError, asyncssh.KeyImportError):
-                files.append(self._read(Path(name).expanduser()))
+                files[path] = self._read(path)
         return files
 
-    def _defaults(self) -> list[KeyFile]:
+    def _defaults(self) -> dict[Path, KeyFile]:
         folder = Path("~/.ssh").expanduser()
         return self._configured([str(folder / name) for name in _DEFAULT_FILES])
 
@@ -137,17 +154,23 @@ def _pairs(files: Sequence[KeyFile]) -> list[KeyPair]:
 
 
 def _key_file(path: Path) -> KeyFile:
-    data = path.read_bytes()
     certificate = None
     with contextlib.suppress(OSError, asyncssh.KeyImportError):
         certificate = asyncssh.read_certificate(f"{path}-cert.pub")
     try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        public = _public_beside(path)
+        if public is None:
+            raise
+        return KeyFile(key=None, public=public, certificate=certificate)  # an agent may hold the private half
+    try:
         key = asyncssh.import_private_key(data)
     except asyncssh.KeyEncryptionError:
-        return KeyFile(key=None, public=_public_beside(path), certificate=certificate)
+        return KeyFile(key=None, public=_public_beside(path), certificate=certificate, encrypted=True)
     except asyncssh.KeyImportError as error:
         if "assphrase" in str(error):
-            return KeyFile(key=None, public=_public_beside(path), certificate=certificate)
+            return KeyFile(key=None, public=_public_beside(path), certificate=certificate, encrypted=True)
         # A public key in the place of a private one: the agent holds the other half.
         public = asyncssh.import_public_key(data).public_data
         return KeyFile(key=None, public=public, certificate=certificate)

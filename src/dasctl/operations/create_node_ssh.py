@@ -7,7 +7,7 @@ from typing import Any
 from dasctl.core.domain import Node
 from dasctl.core.edits import Put
 from dasctl.core.outcome import Outcome, Result
-from dasctl.errors import NodeUnreachable, UnknownHostKey, UsageError
+from dasctl.errors import ChangedHostKey, NodeUnreachable, UnknownHostKey, UsageError
 from dasctl.operations.editing import edited
 from dasctl.operations.ports import Context, HostKey
 
@@ -48,16 +48,23 @@ async def admitted(
             f"compare it with 'ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub' on {node.host}; then give "
             f"--host-key {error.fingerprint}, or --accept-host-key to trust what is shown now"
         )
-        raise UnknownHostKey(error.message, fingerprint=error.fingerprint, hint=hint) from error
+        raise UnknownHostKey(error.message, fingerprint=error.fingerprint, hint=error.hint or hint) from error
     except NodeUnreachable as error:
-        if not force or getattr(error, "fingerprint", None):
-            hint = error.hint or "give --force to write the node down all the same"
-            raise type(error)(error.message, hint=hint) from error
+        if not force or isinstance(error, ChangedHostKey):
+            raise type(error)(error.message, hint=_with_force(error)) from error
         return None, f"not reached: {error.message}"
     return (
         shown,
         "this host key was known" if shown.known else "this host key is accepted and kept in the domain",
     )
+
+
+def _with_force(error: NodeUnreachable) -> str:
+    """The hint of a failure that `--force` overrides; it never does for a host key."""
+    if isinstance(error, ChangedHostKey):
+        return error.hint
+    force = "give --force to write the node down all the same"
+    return f"{error.hint}\n{force}" if error.hint else force
 
 
 def key_fields(shown: HostKey | None) -> dict[str, Any]:
