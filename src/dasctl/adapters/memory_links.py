@@ -77,10 +77,12 @@ async def _thread_started(main: Main) -> SocketStream:
 def _serve(main: Main, sock: socket.socket) -> None:
     with sock, sock.makefile("rb") as stdin:
         stdout = sock.makefile("wb")
-        with contextlib.suppress(ConnectionError, SystemExit):
-            main(stdin, stdout)
-        with contextlib.suppress(OSError):  # a helper that met its reader's end has let the socket go
-            stdout.close()
+        try:
+            with contextlib.suppress(ConnectionError, SystemExit):
+                main(stdin, stdout)
+        finally:  # also after a fault of the helper: a socket that is still open would be silence, not an end
+            with contextlib.suppress(OSError):  # a helper that met its reader's end has let the socket go
+                stdout.close()
 
 
 def _other_end(thread: threading.Thread) -> OtherEnd:

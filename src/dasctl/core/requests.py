@@ -91,7 +91,8 @@ def sync(
                 continue
             base_data = kept_part(base) if base is not None else None
             blobs[part.digest] = _blob(base if base_data is not None else None, base_data, part)
-            if want.trusted and (base_data is not None or base is None):  # a part that is new has new contents
+            is_new = base is None  # and so are its contents
+            if want.trusted and (is_new or base_data is not None):
                 unasked.update(_new_contents(base_data or b"", part.data))
     if sum(unasked.values()) > UNASKED_LIMIT or options.dry_run or options.partial:
         unasked = {}

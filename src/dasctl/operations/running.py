@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dasctl.core import targets as target_names
-from dasctl.core.outcome import Outcome, summed_up
+from dasctl.core.outcome import FAILED, Outcome, Result, summed_up
 from dasctl.operations.contents import ContentStreams
 from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.lifecycle import Lifecycle, Sync
 from dasctl.operations.ports import Acknowledged, Context
 from dasctl.operations.recording import Current, current
-from dasctl.operations.sync import sync_options
+from dasctl.operations.sync import ATTEMPTS, sync_options
 from dasctl.operations.synchronising import Synchronisation
 
 
@@ -30,18 +30,31 @@ async def run_lifecycle(
         now = None if sync == "none" else current(ctx, criterion="hash" if sync == "full" else None)
         domain = now.domain if now is not None else ctx.store.load()
         names = target_names.resolve(domain, targets)
-        expected = ctx.history.acknowledged(names)
-        run = synchronisation(ctx, now, sync, expected, reload=not stop) if now is not None else None
-        steps = Lifecycle(
-            ctx=ctx, domain=domain, expected=expected, run=run, stop=stop, start=start, kill=kill
-        )
-        results = await on_nodes(ctx, domain, by_node(domain, names), steps.node)
-    order = {name: place for place, name in enumerate(names)}
-    results.sort(key=lambda result: order.get(result.instance or "", 0))
+        results: dict[str, Result] = {}
+        left = list(names)
+        for attempt in range(ATTEMPTS):
+            expected = ctx.history.acknowledged(left)
+            run = synchronisation(ctx, now, sync, expected, reload=not stop) if now is not None else None
+            steps = Lifecycle(
+                ctx=ctx, domain=domain, expected=expected, run=run, stop=stop, start=start, kill=kill
+            )
+            rows = await on_nodes(ctx, domain, by_node(domain, left), steps.node)
+            results.update({row.instance: row for row in rows if row.instance})
+            left = [name for name in left if _moved(run, results[name])]
+            if not left or attempt == ATTEMPTS - 1:
+                break
+            now = current(ctx, criterion="hash")
+            domain = now.domain
     return summed_up(
-        command, results, revision=now.revision.number if now is not None else None,
+        command, [results[name] for name in names], revision=now.revision.number if now is not None else None,
         warnings=now.warnings if now is not None else (),
     )  # fmt: skip
+
+
+def _moved(run: Synchronisation | None, result: Result) -> bool:
+    """Whether it got no further than its synchronisation, in which files changed while they were sent."""
+    synchronising = run is not None and bool(run.streams.changed)
+    return synchronising and result.status == FAILED and "state" not in result.fields
 
 
 def synchronisation(

@@ -1,0 +1,188 @@
+"""Ctrl-C, bugs and dead nodes: what was done and what was not is told, and nobody else's work is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from dasctl.adapters.streams import Fault
+from dasctl.core.outcome import Outcome
+from dasctl.operations.ports import Context, Link, Links
+from dasctl.operations.sync import sync
+from dasctl.operations.take_over import take_over
+from tests.scenarios.world import World
+
+LONG_S = 60.0  # a limit for machines under load; nothing here waits for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strange:
+    """Links of which one is not like the others: `strike` is awaited before its first request."""
+
+    links: Links
+    node: str
+    strike: Any
+
+    @asynccontextmanager
+    async def open(self, name: str, node: Any) -> AsyncIterator[Link]:
+        async with self.links.open(name, node) as link:
+            if name == self.node:
+                await self.strike()
+            yield link
+
+
+def contexts(world: World, node: str, strike: Any, **more: Any) -> Context:
+    ctx = world.context("sync-domain", **more)
+    return replace(ctx, links=Strange(links=world.links, node=node, strike=strike))
+
+
+def statuses(outcome: Outcome) -> dict[str, str]:
+    return {str(row.instance): row.status for row in outcome.results}
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a bug"), KeyError("x"), ValueError(), OSError(5, "I/O error")]
+)
+async def test_a_bug_at_one_node_harms_no_other(world, error, caplog):
+    async def strike() -> None:
+        raise error
+
+    outcome = await sync(contexts(world, "n2", strike), ["domain"], command="sync-domain")
+    assert statuses(outcome) == {"web1": "synchronised", "web2": "failed", "jobs1": "synchronised"}
+    assert outcome.exit_code == 3
+    problem = outcome.results[1].error
+    assert problem is not None
+    assert "n2" in problem.message
+    assert type(error).__name__ in problem.message
+
+
+async def stand_still(reached: asyncio.Event) -> None:
+    reached.set()
+    await asyncio.Event().wait()
+
+
+async def interrupted_at(
+    world: World, node: str, others: set[str], **more: Any
+) -> tuple[asyncio.Task[Outcome], Context]:
+    """A synchronisation in which `node` stands still and all others are done."""
+    reached = asyncio.Event()
+    ctx = contexts(world, node, lambda: stand_still(reached), **more)
+    task = asyncio.create_task(sync(ctx, ["domain"], command="sync-domain"))
+    async with asyncio.timeout(LONG_S):
+        await reached.wait()
+        while {event.instance for event in world.events if event.phase == "done"} != others:
+            assert not task.done(), task.result()
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)  # let the others' links close: the done event comes before
+    return task, ctx
+
+
+async def test_an_interrupt_says_what_was_done_and_what_was_not(world):
+    task, _ = await interrupted_at(world, "n2", {"web1", "jobs1"})
+    task.cancel()
+    async with asyncio.timeout(LONG_S):
+        outcome = await task
+    assert statuses(outcome) == {"web1": "synchronised", "web2": "failed", "jobs1": "synchronised"}
+    assert outcome.exit_code == 3
+    problem = outcome.results[1].error
+    assert problem is not None
+    assert "interrupted" in problem.message
+    assert "again" in problem.hint
+    assert not (world.instance("web2") / "docroot").exists()
+
+
+async def test_the_command_after_an_interrupt_finishes(world):
+    task, _ = await interrupted_at(world, "n2", {"web1", "jobs1"})
+    task.cancel()
+    async with asyncio.timeout(LONG_S):
+        await task
+        outcome = await sync(world.context("sync-domain"), ["domain"], command="sync-domain")
+    assert statuses(outcome) == {"web1": "unchanged", "web2": "synchronised", "jobs1": "unchanged"}
+
+
+async def test_an_interrupt_frees_the_lock(world):
+    task, ctx = await interrupted_at(world, "n2", {"web1", "jobs1"})
+    task.cancel()
+    async with asyncio.timeout(LONG_S):
+        await task
+    with ctx.store.domain_locked("another", wait_s=0.0):
+        pass
+
+
+async def test_nodes_that_were_not_begun_are_told_too(world):
+    """One at a time, and the first stands still."""
+    task, _ = await interrupted_at(world, "n1", set(), parallel=1)
+    task.cancel()
+    async with asyncio.timeout(LONG_S):
+        outcome = await task
+    assert statuses(outcome) == {"web1": "failed", "web2": "failed", "jobs1": "failed"}
+    assert outcome.exit_code == 1
+
+
+async def test_a_second_interrupt_while_links_are_closed_harms_nothing(world):
+    reached, closing = asyncio.Event(), asyncio.Event()
+
+    async def strike() -> None:
+        try:
+            await stand_still(reached)
+        finally:
+            closing.set()
+            await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(sync(contexts(world, "n2", strike), ["domain"], command="sync-domain"))
+    async with asyncio.timeout(LONG_S):
+        await reached.wait()
+        task.cancel()
+        await closing.wait()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            assert statuses(await task)["web2"] == "failed"
+    with world.das.store.domain_locked("another", wait_s=0.0):
+        pass
+
+
+@pytest.mark.parametrize("after", range(0, 1200, 40))
+async def test_a_lost_answer_is_made_good_by_the_next_command(world, after):
+    """Wherever the answer breaks off, each instance is the old one or the new one, and one more command finishes."""
+    await sync(world.context("sync-domain"), ["domain"], command="sync-domain")
+    world.das.repository.put_file(b"docroot/index.html", b"two")
+    world.faults["n2"] = Fault(cut_after_received=after)
+    first = await sync(world.context("sync-domain"), ["web"], command="sync-cluster")
+    assert statuses(first)["web1"] == "synchronised"
+    page = world.instance("web2") / "docroot" / "index.html"
+    assert page.read_bytes() in (b"one", b"two")
+    if statuses(first)["web2"] == "synchronised":
+        assert page.read_bytes() == b"two"
+    world.faults.clear()
+    second = await sync(world.context("sync-domain"), ["web"], command="sync-cluster")
+    assert second.exit_code == 0
+    assert page.read_bytes() == b"two"
+
+
+@pytest.mark.parametrize("after", range(0, 3000, 100))
+async def test_a_question_that_breaks_off_leaves_the_old_or_the_new(world, after):
+    await sync(world.context("sync-domain"), ["domain"], command="sync-domain")
+    world.das.repository.put_file(b"docroot/index.html", b"two")
+    world.faults["n2"] = Fault(cut_after_sent=after)
+    first = await sync(world.context("sync-domain"), ["web"], command="sync-cluster")
+    page = world.instance("web2") / "docroot" / "index.html"
+    assert page.read_bytes() in ((b"two",) if statuses(first)["web2"] == "synchronised" else (b"one", b"two"))
+    world.faults.clear()
+    second = await sync(world.context("sync-domain"), ["web"], command="sync-cluster")
+    assert second.exit_code == 0
+    assert page.read_bytes() == b"two"
+
+
+async def test_an_interrupted_take_over_can_be_repeated(world):
+    await sync(world.context("sync-domain"), ["domain"], command="sync-domain")
+    world.faults["n2"] = Fault(cut_after_received=500)
+    await take_over(world.context("take-over"), ["domain"])
+    world.faults.clear()
+    assert (await take_over(world.context("take-over"), ["domain"])).exit_code == 0
+    assert (await sync(world.context("sync-domain"), ["domain"], command="sync-domain")).status == "unchanged"
