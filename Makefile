@@ -9,11 +9,11 @@ PY := .venv/bin/python
 
 # Targets share one virtual environment: `make -j` is welcome, and runs them one after the other.
 .NOTPARALLEL:
-.PHONY: help venv dev demo test check format bench picture clean
+.PHONY: help venv dev demo test check format bench picture try-tomcat clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 venv: ## make .venv with dasctl in it
 	@sh scripts/venv.sh run
@@ -47,6 +47,9 @@ format: dev ## put the code into its form
 bench: venv ## measure against rsync, on OpenSSH servers of this machine (BENCH="--quick" for a short one)
 	@sh scripts/install_test_needs.sh
 	@$(PY) scripts/bench $(BENCH)
+
+try-tomcat: venv ## do docs/how-to/tomcat.md for real (installs Debian's tomcat10-common)
+	@$(PY) scripts/try_tomcat.py
 
 picture: venv ## make docs/terminal.svg from the real program
 	@$(PY) scripts/picture.py

@@ -363,3 +363,9 @@ def test_a_ping_shows_what_it_measured_and_in_detail_each_check(dasctl: Any) -> 
 def test_a_take_over_names_the_new_epoch(dasctl: Any) -> None:
     outcome = summed_up("take-over", synchronised(1), revision=9, data={"epoch": 2}, changed=True).timed(1)
     assert dasctl("take-over", outcome=outcome).out.endswith("in 1.00 s (revision 9, epoch 2)\n")
+
+
+def test_a_hint_of_several_lines_can_be_copied(dasctl: Any) -> None:
+    error = OperationFailed("web1 died", hint="by hand: sh -c 'a\nb'")
+    ran = dasctl("start-instance", "web1", outcome=failed("start-instance", error))
+    assert ran.err == "dasctl: web1 died\n  hint: by hand: sh -c 'a\nb'\n"

@@ -38,8 +38,12 @@ class Screen:
             self.err.write(f"  {other}\n")
 
     def hint(self, words: str) -> None:
-        for line in text.lines(words) if words else []:
-            self.err.write(f"  {self.err_palette.paint('hint:', 'dim')} {line}\n")
+        """What to do now. Further lines stand as they are: a command of several lines can be copied."""
+        first, *further = text.lines(words) if words else [""]
+        if first:
+            self.err.write(
+                "\n".join([f"  {self.err_palette.paint('hint:', 'dim')} {first}", *further]) + "\n"
+            )
 
 
 def screen_for(out: TextIO, err: TextIO, settings: Settings, *, now: float) -> Screen:
