@@ -161,7 +161,10 @@ def open_place(
     path = os.path.join(node, name)
     try:
         if create:
-            os.makedirs(node, exist_ok=True)
+            try:
+                os.makedirs(node, exist_ok=True)
+            except OSError as error:
+                raise explained(error, node) from error
             try:
                 os.mkdir(path)
             except FileExistsError:
@@ -215,11 +218,11 @@ def explained(error: OSError, path: str) -> Failure:
             "no permission in %s (%s)" % (path, reason),
             "make it belong to the user that dasctl logs in as, or choose another node dir",
         )
-    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+    if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EEXIST):
         return Failure(
             "%s is not a folder, or a symbolic link leads through it" % path, "move it out of the way"
         )
-    return Failure("%s: %s" % (path, reason))
+    return Failure("%s: %s" % (path, reason), "look at it on the node, then try again")
 
 
 def load(place: Place, with_parts: bool = True) -> Kept:
