@@ -33,9 +33,17 @@ class At:
     @property
     def story(self) -> str:
         """`revision 9 (made by alice on das2 at 2026-01-02 03:04:05Z with 'sync-cluster web')`."""
-        when = datetime.fromtimestamp(self.when, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         with_what = f" with '{self.command}'" if self.command else ""
+        when = _moment(self.when)
         return f"revision {self.standing.revision} (made by {self.who} on {self.host} at {when}{with_what})"
+
+
+def _moment(seconds: float) -> str:
+    """A moment in UTC. It came from a file on a node, so it may be one that no calendar has."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return "an unknown time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +68,7 @@ def read_all(header: Mapping[str, Any], names: Sequence[str], node: str) -> list
         raise ProtocolError(f"node {node}: an answer about other instances than were asked for")
     try:
         return [_read(row) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(f"node {node}: an answer that does not fit the protocol: {error!r}") from error
 
 

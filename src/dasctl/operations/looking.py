@@ -103,4 +103,7 @@ def instance_row(domain: Domain, name: str, seen: Seen | None) -> Result:
 def utc_text(seconds: Any) -> str | None:
     if not isinstance(seconds, int | float):
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return None  # a node may say anything
