@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dasctl.core.outcome import Outcome, Problem, Result, failed, summed_up
-from dasctl.errors import DomainLocked, ExitCode, GuardRefused, InvalidDomain
+from dasctl.errors import DomainLocked, ExitCode, GuardRefused, InvalidDomain, OperationFailed
 
 EVIL = "docroot/a\x1b[31m\nb\tc\udcff\u202e.html"
 
