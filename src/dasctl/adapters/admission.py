@@ -23,6 +23,8 @@ class Admission:
         self, name: str, node: Node, *, accept_any: bool = False, fingerprint: str | None = None
     ) -> HostKey:
         """See ports.HostKeys.admit."""
+        if fingerprint is not None:
+            fingerprint = host_keys.parsed_fingerprint(fingerprint)
         shown, trusted = await self._links.seen(name, node)
         known = self._links.known_keys(name, node)
         verdict = trusted or _known_instead(known)
@@ -71,7 +73,8 @@ class Admission:
         """See ports.HostKeys.install_key."""
         from dasctl.adapters import setup_ssh
 
-        key = _without_pub(public_key) if public_key is not None else setup_ssh.key_of(node)
+        configured = self._links.key_files(name, node)
+        key = _without_pub(public_key) if public_key is not None else setup_ssh.key_of(node, configured)
         if key is None or not Path(f"{key}.pub").is_file():
             if not generate:
                 raise UsageError(
@@ -87,6 +90,7 @@ class Admission:
 
 def _without_pub(path: Path) -> Path:
     """The private key that belongs to a public one."""
+    path = path.expanduser()
     return path.with_suffix("") if path.suffix == ".pub" else path
 
 

@@ -170,14 +170,15 @@ def fingerprint(blob: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii").rstrip("=")
 
 
+def parsed_fingerprint(text: str) -> str:
+    """`text` as `fingerprint` writes it. Raises UsageError."""
+    if not text.startswith("SHA256:"):
+        raise UsageError(f"not a fingerprint: {text}", hint="it reads SHA256:… as `ssh-keygen -l` prints it")
+    return text.rstrip("=")
+
+
 def _check_fingerprint(key: HostKey, wanted: str | None) -> None:
-    if wanted is None:
-        return
-    if not wanted.startswith("SHA256:"):
-        raise UsageError(
-            f"not a fingerprint: {wanted}", hint="it reads SHA256:… as `ssh-keygen -l` prints it"
-        )
-    if wanted.rstrip("=") != key.fingerprint:
+    if wanted is not None and parsed_fingerprint(wanted) != key.fingerprint:
         raise ChangedHostKey(
             f"{key.host}:{key.port} shows the {key.type} key {key.fingerprint}, not {wanted}",
             hint="do not go on before you know why: another machine may answer in its place",

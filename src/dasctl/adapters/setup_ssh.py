@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import asyncssh
@@ -34,12 +34,17 @@ _APPEND = (
 APPEND_COMMAND = f"exec /bin/sh -c '{_APPEND}'"
 
 
-def key_of(node: Node) -> Path | None:
-    """The private key file that opens `node`: its own, or the first default key that has a public half; or None."""
+def key_of(node: Node, configured: Sequence[str] = ()) -> Path | None:
+    """The private key file that is to open `node`: its own, or a configured one, or a default one; None: there is none.
+
+    One that has its public half beside it comes first.
+    """
     if node.key is not None:
         return Path(node.key).expanduser()
-    folder = Path("~/.ssh").expanduser()
-    return next((folder / name for name in DEFAULT_KEYS if (folder / f"{name}.pub").is_file()), None)
+    named = [Path(name).expanduser() for name in configured]
+    candidates = named or [Path("~/.ssh").expanduser() / name for name in DEFAULT_KEYS]
+    whole = [path for path in candidates if Path(f"{path}.pub").is_file()]
+    return next(iter([*whole, *named]), None)
 
 
 def public_key_of(path: Path) -> str:
@@ -92,10 +97,29 @@ async def set_up(
         async with links.connection(name, node):
             return True
     except AuthenticationFailed as error:
-        raise NodeNotUsable(
-            f"node {name} ({node.host}): the key is in ~/.ssh/authorized_keys, but its sshd does not accept it",
+        raise await _unaccepted(links, name, node, public_key, error) from error
+
+
+async def _unaccepted(
+    links: SshLinks, name: str, node: Node, public_key: str, error: AuthenticationFailed
+) -> NodeNotUsable:
+    """Why a key that is on the node does not open it: it was not offered, or not accepted."""
+    there = f"node {name} ({node.host}): the key is in ~/.ssh/authorized_keys, but"
+    try:
+        offer = await links.offer(name, node)
+    except AuthenticationFailed as unusable:
+        return NodeNotUsable(f"{there} cannot be used: {unusable.message}", hint=unusable.hint)
+    if offer.holds(asyncssh.import_public_key(public_key).public_data):
+        return NodeNotUsable(
+            f"{there} its sshd does not accept it",
             hint="look at the log of its sshd: the modes of ~ and ~/.ssh, AuthorizedKeysFile, PubkeyAuthentication",
-        ) from error
+        )
+    if offer.locked:
+        return NodeNotUsable(f"{there} it was not offered: {error.message}", hint=error.hint)
+    return NodeNotUsable(
+        f"{there} it is not one of those that are offered",
+        hint=f"name its private half: dasctl update-node-ssh {name} --sshkeyfile FILE",
+    )
 
 
 async def _append(links: SshLinks, name: str, node: Node, public_key: str, password: str) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import asyncssh
 
     from dasctl.adapters.ssh_connect import Route, Target
-    from dasctl.adapters.ssh_keys import Keys
+    from dasctl.adapters.ssh_keys import Keys, Offer
 
 LOGINS_AT_ONCE = 8  # per sshd: OpenSSH's default MaxStartups drops the eleventh that has not logged in
 SSH_CONFIG = "DASCTL_SSH_CONFIG"  # names a file to read instead of ~/.ssh/config
@@ -121,6 +121,16 @@ class SshLinks:
         """What is known of the host keys of `node`, by the domain or else by the user."""
         route = self._route(_target(name, node))
         return self._host_keys.known(route.alias, "", route.port, route.known_files)
+
+    def key_files(self, name: str, node: Node) -> tuple[str, ...]:
+        """The private keys that the SSH configuration names for `node`; none: it names none."""
+        return self._route(_target(name, node)).wanted.files
+
+    async def offer(self, name: str, node: Node) -> Offer:
+        """The keys that a login at `node` would try. Raises AuthenticationFailed where it has none to try."""
+        async with self._sharing() as shared:
+            route = self._route(_target(name, node))
+            return await shared.keys.offered(route.wanted, route.peer)
 
     def forget(self, node: Node) -> None:
         """Drop the accepted host keys of `node`, unless another node of the domain is behind the same sshd."""

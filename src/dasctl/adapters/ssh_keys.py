@@ -58,6 +58,10 @@ class Offer:
     pairs: tuple[KeyPair, ...]
     locked: tuple[Path, ...] = ()
 
+    def holds(self, public: bytes) -> bool:
+        """Whether the key with these public data is among them."""
+        return any(_public_of(pair) == public for pair in self.pairs)
+
 
 class Keys:
     """All that can open a node; one agent for all."""
@@ -133,6 +137,16 @@ class Keys:
         with contextlib.suppress(ValueError, OSError, asyncio.IncompleteReadError):
             return list(await agent.get_keys(identities))
         return []
+
+
+def _public_of(pair: KeyPair) -> bytes:
+    match pair:
+        case asyncssh.SSHKeyPair():
+            return pair.key_public_data
+        case (key, _):
+            return key.public_data
+        case _:
+            return pair.public_data
 
 
 def agent_socket(configured: object) -> str:

@@ -38,9 +38,12 @@ async def create_node_ssh(
 
 
 async def admitted(
-    ctx: Context, name: str, node: Node, accept_any: bool, fingerprint: str | None, force: bool
+    ctx: Context, name: str, node: Node, accept_any: bool, fingerprint: str | None, force: bool | None
 ) -> tuple[HostKey | None, str]:
-    """The node's host key and a sentence for people; a node that cannot be reached passes with `force` only."""
+    """The node's host key and a sentence for people; a node that cannot be reached passes with `force` only.
+
+    `force` None: the command has no such option.
+    """
     try:
         shown = await ctx.host_keys.admit(name, node, accept_any=accept_any, fingerprint=fingerprint)
     except UnknownHostKey as error:
@@ -51,7 +54,8 @@ async def admitted(
         raise UnknownHostKey(error.message, fingerprint=error.fingerprint, hint=error.hint or hint) from error
     except NodeUnreachable as error:
         if not force or isinstance(error, ChangedHostKey):
-            raise type(error)(error.message, hint=_with_force(error)) from error
+            hint = error.hint if force is None else _with_force(error)
+            raise type(error)(error.message, hint=hint) from error
         return None, f"not reached: {error.message}"
     return (
         shown,

@@ -28,7 +28,7 @@ async def setup_ssh(
     for name in resolve_nodes(domain, nodes):
         node = domain.nodes[name]
         try:
-            shown, _ = await admitted(ctx, name, node, accept_host_key, host_key, False)
+            shown, _ = await admitted(ctx, name, node, accept_host_key, host_key, None)
             note = await ctx.host_keys.install_key(
                 name, node, public_key, generate=generate, ask_password=ask_password
             )
