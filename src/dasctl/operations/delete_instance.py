@@ -37,8 +37,8 @@ def _advised(row: Result, problem: Problem) -> Problem:
     """The problem, with what to do where its node never comes back."""
     if row.status != UNREACHABLE:
         return problem
-    hints = [problem.hint, f"{GONE} {row.instance}"]
-    return replace(problem, hint="\n".join(filter(None, hints)))
+    gone = f"{GONE} {row.instance}"
+    return replace(problem, hint=f"{problem.hint} ({gone})" if problem.hint else gone)
 
 
 def _remover(ctx: Context, domain: Domain, keep_files: bool) -> Work:

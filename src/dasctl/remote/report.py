@@ -46,9 +46,9 @@ def report(work: Work, problems: list[tuple[bytes, str]], aside: str, dry_run: b
     }
     if problems:
         reply["verdict"] = words.FAILED
-        reply["message"] = "%d files could not be changed: %s" % (
-            len(problems), "; ".join("%s: %s" % (paths.printable(p), m) for p, m in problems[:3]),
-        )  # fmt: skip
+        told = ["%s: %s" % (paths.printable(path), message) for path, message in problems[:3]]
+        more = ["and %d more" % (len(problems) - 3)] if len(problems) > 3 else []
+        reply["message"] = "could not be changed: " + "; ".join(told + more)
         reply["hint"] = "look at their owner and mode on the node, then synchronise again"
     return reply
 

@@ -212,11 +212,10 @@ class Syncing:
         policy = work.request["deviations"]
         if policy == "fail" and work.plan.deviations:
             raise Failure(
-                "%d files differ from what was synchronised: %s" % (
-                    len(work.plan.deviations), report.some(item.path for item in work.plan.deviations)
-                ),
+                "changed on the node since it was synchronised: "
+                + report.some(item.path for item in work.plan.deviations),
                 "look at them on the node; --deviations overwrite replaces them and keeps them aside",
-            )  # fmt: skip
+            )
 
     def _share(self) -> None:
         """Stage all contents that the node has already; each work's `needs` are the others."""
