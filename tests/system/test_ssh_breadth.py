@@ -53,6 +53,26 @@ def test_jump_is_an_address(tmp_path: Path, sshd_factory: Factory, ssh: SshSetti
     assert logins(bastion) == 1
 
 
+def test_jump_host_that_is_no_node_is_made_known_by_hand(
+    tmp_path: Path, sshd_factory: Factory, ssh: SshSetting
+) -> None:
+    """dasctl has no command for it: the remedies are those of OpenSSH."""
+    bastion, server = sshd_factory("bastion", known=False), sshd_factory("n1")
+    text = f"{bastion.user}@127.0.0.1:{bastion.port}"
+    by_hand = f"-p {bastion.port} {bastion.user}@127.0.0.1"
+    cluster = nodes_domain(tmp_path, ssh, {"n1": entry_of(server, ssh, jump=text)})
+    said = fails(cluster, "ping-node-ssh")
+    assert "jump host" in said and fingerprint_of(ssh.host_key) in said
+    assert f"ssh {by_hand}" in said and "update-node-ssh" not in said
+    append(ssh.known_hosts, f"[127.0.0.1]:{bastion.port} {public_of(ssh.other_key)}\n")
+    said = fails(cluster, "ping-node-ssh")
+    assert f"ssh-keygen -R '[127.0.0.1]:{bastion.port}'; ssh {by_hand}" in said
+    ssh.know(bastion)
+    assert f"ssh-copy-id {by_hand}" in fails(cluster, "ping-node-ssh")
+    append(ssh.config, f"Host *\n  IdentityFile {ssh.key}\n")
+    reaches(cluster)
+
+
 def test_proxy_jump_of_the_configuration(tmp_path: Path, sshd_factory: Factory, ssh: SshSetting) -> None:
     """Two hosts in a row, each an alias of the configuration."""
     first, second, server = sshd_factory("first"), sshd_factory("second"), sshd_factory("n1")

@@ -312,7 +312,13 @@ def _target_of_text(text: str) -> Target:
         host, _, port = place.partition(":")
     if not host or (port and not port.isdigit()):
         raise NodeUnreachable(f"not a jump host: {text!r}", hint="a node's name, or user@host:port")
-    return Target(name=text.strip(), host=host, port=int(port) if port else None, user=user if at else None)
+    return Target(
+        name=text.strip(),
+        host=host,
+        port=int(port) if port else None,
+        user=user if at else None,
+        is_node=False,
+    )
 
 
 def _config_of_environment() -> Path | None:

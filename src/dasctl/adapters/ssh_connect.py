@@ -53,6 +53,7 @@ class Target:
     port: int | None = None
     user: str | None = None
     key: str | None = None
+    is_node: bool = True  # False: a jump host that the domain has no entry for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +195,14 @@ def as_host_key(route: Route, key: asyncssh.SSHKey) -> HostKey:
     return HostKey(host=route.alias, port=route.port, type=algorithm, blob=blob)
 
 
+def _by_hand(target: Target) -> str:
+    """What `ssh` is given to reach a host that is no node; empty for a node."""
+    if target.is_node:
+        return ""
+    place = f"{target.user}@{target.host}" if target.user else target.host
+    return f"-p {target.port} {place}" if target.port else place
+
+
 @asynccontextmanager
 async def connected(
     route: Route,
@@ -232,7 +241,7 @@ async def logged_in(
     stack: contextlib.AsyncExitStack,
 ) -> asyncssh.SSHClientConnection:
     """Connect and log in; what has to be closed is put on `stack`. Raises NodeError."""
-    shown = Shown(user=route.options.username)
+    shown = Shown(user=route.options.username, by_hand=_by_hand(route.target))
     try:
         pairs: Sequence[object] = ()
         if password is None:

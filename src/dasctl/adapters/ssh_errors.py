@@ -16,7 +16,7 @@ from pathlib import Path
 
 import asyncssh
 
-from dasctl.adapters.host_keys import HostKey, Known, fingerprint
+from dasctl.adapters.host_keys import HostKey, Known, fingerprint, host_entry
 from dasctl.adapters.link import Peer
 from dasctl.errors import (
     AuthenticationFailed,
@@ -41,6 +41,9 @@ class Shown:
     key: HostKey | None = None
     authority: bytes | None = None  # of a host certificate that nobody trusts
     user: str = ""  # who wanted to log in
+    by_hand: str = (
+        ""  # what `ssh` is given for a jump host that is no node of the domain: we have no command for it
+    )
     locked: tuple[Path, ...] = ()  # key files that could not be offered: encrypted, and in no agent
     proxy: Callable[[], str] | None = (
         None  # what the ProxyCommand says on its standard error; None: there is none
@@ -76,8 +79,12 @@ def translated(error: Exception, peer: Peer, shown: Shown, *, timeout_s: float) 
         case socket.gaierror():
             return NodeUnreachable(
                 f"{peer}: the host name is not known",
-                hint="is it spelt right, and does this machine resolve it? "
-                f"It is changed with: dasctl update-node-ssh {peer.name} --nodehost HOST",
+                hint="is it spelt right, and does this machine resolve it?"
+                + (
+                    ""
+                    if shown.by_hand
+                    else f" It is changed with: dasctl update-node-ssh {peer.name} --nodehost HOST"
+                ),
             )
         case OSError():
             return _socket(error, peer)
@@ -117,9 +124,8 @@ def _denied(peer: Peer, shown: Shown) -> AuthenticationFailed:
             f"{message}; {files} {'is' if len(shown.locked) == 1 else 'are'} encrypted, and no agent holds the key",
             hint=f"start an agent and give it the key: eval $(ssh-agent); ssh-add {shown.locked[0]}",
         )
-    return AuthenticationFailed(
-        message, hint=f"if that is the right user, put a key there: dasctl setup-ssh {peer.name}"
-    )
+    command = f"ssh-copy-id {shown.by_hand}" if shown.by_hand else f"dasctl setup-ssh {peer.name}"
+    return AuthenticationFailed(message, hint=f"if that is the right user, put a key there: {command}")
 
 
 def _host_key(error: asyncssh.HostKeyNotVerifiable, peer: Peer, shown: Shown) -> NodeError:
@@ -141,11 +147,19 @@ def _host_key(error: asyncssh.HostKeyNotVerifiable, peer: Peer, shown: Shown) ->
             f"{peer} showed another host key than the accepted one: "
             f"{key.fingerprint} ({key.type}) instead of {accepted}",
             hint="somebody may listen in between. If the key was changed on purpose, accept the new one: "
-            f"dasctl update-node-ssh {peer.name} --host-key {key.fingerprint}",
+            + (
+                f"ssh-keygen -R '{host_entry(key.host, key.port)}'; ssh {shown.by_hand}"
+                if shown.by_hand
+                else f"dasctl update-node-ssh {peer.name} --host-key {key.fingerprint}"
+            ),
         )
     return UnknownHostKey(
         f"{peer} showed a host key that is not known: {key.fingerprint} ({key.type})",
         fingerprint=key.fingerprint,
-        hint=f"compare it, and accept it: dasctl update-node-ssh {peer.name} --host-key {key.fingerprint} "
-        "(or --accept-host-key)",
+        hint="compare it, and accept it: "
+        + (
+            f"ssh {shown.by_hand}"
+            if shown.by_hand
+            else f"dasctl update-node-ssh {peer.name} --host-key {key.fingerprint} (or --accept-host-key)"
+        ),
     )
