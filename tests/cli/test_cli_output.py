@@ -368,4 +368,4 @@ def test_a_take_over_names_the_new_epoch(dasctl: Any) -> None:
 def test_a_hint_of_several_lines_can_be_copied(dasctl: Any) -> None:
     error = OperationFailed("web1 died", hint="by hand: sh -c 'a\nb'")
     ran = dasctl("start-instance", "web1", outcome=failed("start-instance", error))
-    assert ran.err == "dasctl: web1 died\n  hint: by hand: sh -c 'a\nb'\n"
+    assert ran.err == "dasctl: web1 died\n  hint: by hand: sh -c 'a\n  b'\n"

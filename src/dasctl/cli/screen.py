@@ -38,12 +38,13 @@ class Screen:
             self.err.write(f"  {other}\n")
 
     def hint(self, words: str) -> None:
-        """What to do now. Further lines stand as they are: a command of several lines can be copied."""
-        first, *further = text.lines(words) if words else [""]
-        if first:
-            self.err.write(
-                "\n".join([f"  {self.err_palette.paint('hint:', 'dim')} {first}", *further]) + "\n"
-            )
+        """What to do now. Further lines have no mark of their own: a command of several lines can be copied."""
+        if not words:
+            return
+        first, *further = text.lines(words)
+        self.err.write(f"  {self.err_palette.paint('hint:', 'dim')} {first}\n")
+        for line in further:
+            self.err.write(f"  {line}\n")
 
 
 def screen_for(out: TextIO, err: TextIO, settings: Settings, *, now: float) -> Screen:
