@@ -191,7 +191,7 @@ class Operators(RuleBasedStateMachine):
 
 
 Operators.TestCase.settings = settings(
-    max_examples=int(os.environ.get("DASCTL_MODEL_EXAMPLES", "25")),
+    max_examples=int(os.environ.get("DASCTL_MODEL_EXAMPLES", "40")),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
