@@ -7,13 +7,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from dasctl.adapters.streams import Fault
 from dasctl.core.outcome import Outcome
-from dasctl.operations.ports import Context, Link, Links
+from dasctl.operations.ports import Context, Link, Links, Reply
 from dasctl.operations.sync import sync
 from dasctl.operations.take_over import take_over
 from tests.scenarios.world import World
@@ -186,3 +186,43 @@ async def test_an_interrupted_take_over_can_be_repeated(world):
     world.faults.clear()
     assert (await take_over(world.context("take-over"), ["domain"])).exit_code == 0
     assert (await sync(world.context("sync-domain"), ["domain"], command="sync-domain")).status == "unchanged"
+
+
+@pytest.mark.parametrize("answer", [
+    {"reply": "sync"}, {"reply": "sync", "instances": []}, {"reply": "sync", "instances": [{"name": "web2", "verdict": "maybe"}]},
+    {"reply": "sync", "instances": [{"name": "web2", "verdict": "needs", "contents": ["00" * 32]}]},
+    {"reply": "sync", "instances": [{"name": "web2", "verdict": "needs", "contents": None}]},
+    {"reply": "sync", "instances": [{"name": "web2", "verdict": "stands", "at": None, "parts": [["lib"]]}]},
+    {"reply": "sync", "instances": [{"name": "web2", "verdict": "done", "changed": "many"}]},
+    {"reply": "sync", "instances": [{"name": "web2", "verdict": "done", "deviations": 7, "changes": 7}]},
+    {"reply": "error", "message": "disk on fire"},
+])  # fmt: skip
+async def test_an_answer_that_makes_no_sense_fails_that_node_alone(world, answer):
+    """A node that stands still in its answer, for ever, is also no reason to ask for ever."""
+    real = world.links
+
+    @dataclass(frozen=True)
+    class Liars:
+        @asynccontextmanager
+        async def open(self, name: str, node: Any) -> AsyncIterator[Link]:
+            async with real.open(name, node) as link:
+                yield cast(Link, Liar(link)) if name == "n2" else link
+
+    @dataclass(frozen=True)
+    class Liar:
+        link: Link
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.link, name)
+
+        async def ask(self, header: Any, body: bytes = b"", *, then: Any = None, **more: Any) -> Reply:
+            if then is not None:
+                async for _ in then:
+                    pass
+            return Reply(header=answer)
+
+    ctx = replace(world.context("sync-domain"), links=Liars())
+    async with asyncio.timeout(LONG_S):
+        outcome = await sync(ctx, ["domain"], command="sync-domain")
+    assert statuses(outcome) == {"web1": "synchronised", "web2": "failed", "jobs1": "synchronised"}
+    assert outcome.exit_code == 3
