@@ -317,3 +317,20 @@ def test_broken_agent_is_no_obstacle(
     server = sshd_factory("n1")
     append(ssh.config, f"Host *\n  IdentityFile {ssh.key}\n")
     reaches(nodes_domain(tmp_path, ssh, {"n1": entry_of(server), "n2": entry_of(server, ssh)}))
+
+
+def test_agent_with_more_keys_than_the_node_lets_one_try(
+    tmp_path: Path, sshd_factory: Factory, ssh: SshSetting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server hangs up before the right key has its turn; the node's own key is the way out."""
+    server = sshd_factory("n1", MaxAuthTries="3")
+    with agent_with(tmp_path, new_key(tmp_path / "k0")) as socket:
+        monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+        for number in range(1, 5):
+            run(["ssh-add", "-q", str(new_key(tmp_path / f"k{number}"))])
+        append(ssh.config, f"Host *\n  IdentityFile {ssh.key}\n")
+        cluster = nodes_domain(tmp_path, ssh, {"n1": entry_of(server), "n2": entry_of(server, ssh)})
+        said = fails(cluster, "ping-node-ssh", "n1")
+        assert "too many keys" in said.lower()
+        assert "update-node-ssh n1 --sshkeyfile" in said
+        reaches(cluster, "n2")

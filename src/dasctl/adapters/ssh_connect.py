@@ -40,6 +40,7 @@ _CIPHERS = (
     "aes256-ctr",
 )
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)  # Linux only
+_SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
 _USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 
@@ -76,10 +77,14 @@ class Route:
         return Peer(name=self.target.name, address=f"{host}:{self.port}")
 
 
-def routed(target: Target, config: Path | None) -> Route:
-    """`target` as OpenSSH's configuration completes it. Raises NodeUnreachable for a configuration with a fault."""
+def routed(target: Target, config: Path | None, *, system: Path = _SYSTEM_CONFIG) -> Route:
+    """`target` as OpenSSH's configuration completes it: `config` alone, or else the user's, then the machine's.
+
+    Raises NodeUnreachable for a configuration with a fault.
+    """
+    files = [config] if config is not None else [Path("~/.ssh/config").expanduser(), system]
     try:
-        options = _configured(target, config)
+        options = _configured(target, [str(path) for path in files if path.is_file()])
     except (ValueError, OSError) as error:
         peer = Peer(name=target.name, address=target.host)
         raise NodeUnreachable(f"{peer}: {error}", hint="correct the SSH configuration") from error
@@ -102,11 +107,9 @@ def routed(target: Target, config: Path | None) -> Route:
     )
 
 
-def _configured(target: Target, config: Path | None) -> asyncssh.SSHClientConnectionOptions:
-    path = Path("~/.ssh/config").expanduser() if config is None else config
-    said = [str(path)] if path.is_file() else None
+def _configured(target: Target, files: list[str]) -> asyncssh.SSHClientConnectionOptions:
     return asyncssh.SSHClientConnectionOptions(
-        config=said,
+        config=files or None,
         host=target.host,
         port=() if target.port is None else target.port,
         username=() if target.user is None else target.user,
@@ -122,6 +125,7 @@ def _configured(target: Target, config: Path | None) -> asyncssh.SSHClientConnec
         x11_forwarding=False,
         request_pty=False,
         command=None,
+        send_env=None,  # what runs on a node must not depend on the locale of who started it
         keepalive_interval=KEEPALIVE_S,
         keepalive_count_max=KEEPALIVE_COUNT,
     )

@@ -28,6 +28,7 @@ from dasctl.errors import (
 )
 
 _MANY = re.compile(r"\[Errno (\d+)\]")  # asyncio joins the errors of several addresses into one text
+_TOO_MANY = "authentication failures"  # sshd's words for MaxAuthTries; its code is that of any protocol error
 
 # All that a connection may raise; ValueError is a fault of the configuration or of a key.
 FOREIGN = (NodeError, asyncssh.Error, OSError, EOFError, ValueError)
@@ -68,6 +69,11 @@ def translated(error: Exception, peer: Peer, shown: Shown, *, timeout_s: float) 
             return NodeUnreachable(
                 f"{peer}: its ProxyCommand ended before the login: {shown.proxy() or 'it says nothing'}",
                 hint="correct ProxyCommand in the SSH configuration, and try it by hand",
+            )
+        case asyncssh.DisconnectError() if _TOO_MANY in str(error.reason):
+            return AuthenticationFailed(
+                f"{peer}: none of the first keys was accepted, and it lets nobody try so many: too many keys are offered",
+                hint=f"name the right one: dasctl update-node-ssh {peer.name} --sshkeyfile FILE",
             )
         case asyncssh.DisconnectError():
             return _disconnected(error, peer)

@@ -21,7 +21,10 @@ _DIR = typer.Option(
     None, "--nodedir", metavar="DIR", help="Where its instances live. [default: ~/dasctl/DOMAIN]"
 )
 _JUMP = typer.Option(
-    None, "--jump", metavar="HOST", help="The jump host: [USER@]HOST[:PORT], or a name in OpenSSH's config."
+    None,
+    "--jump",
+    metavar="HOST",
+    help="The jump host: another node, a name in OpenSSH's config, or [USER@]HOST[:PORT].",
 )
 _ACCEPT = typer.Option(False, "--accept-host-key", help="Trust the host key that is shown now.")
 _HOST_KEY = typer.Option(
