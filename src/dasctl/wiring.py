@@ -15,8 +15,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,12 +160,26 @@ class _Ssh:
 def _timed(command: str, operation: Callable[[], Awaitable[Outcome]]) -> Outcome:
     started = time.monotonic()
     try:
-        result = asyncio.run(_terminable(operation))
+        with _interruptible():
+            result = asyncio.run(_terminable(operation))
     except DasctlError as error:
         result = outcomes.failed(command, error)
     except (KeyboardInterrupt, asyncio.CancelledError):
         result = outcomes.failed(command, OperationFailed("interrupted", hint=AGAIN))
     return result.timed(time.monotonic() - started)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Here Ctrl-C is an exception, which becomes an outcome; before and after it simply ends the process (`cli/main.py`)."""
+    before = None
+    with suppress(ValueError):  # not the main thread: signals are somebody else's
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 async def _terminable(operation: Callable[[], Awaitable[Outcome]]) -> Outcome:

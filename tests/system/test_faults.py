@@ -691,3 +691,47 @@ def test_a_port_where_something_else_listens(make: Callable[..., Cluster]) -> No
     finally:
         server.kill()
         server.wait()
+
+
+def test_interrupted_in_the_middle_of_a_transfer(make: Callable[..., Cluster]) -> None:
+    cluster = make(2)
+    cluster.json("sync-cluster", "web")
+    for number in range(10):
+        cluster.write(f"docroot/big{number}", os.urandom(10 * MIB))
+    staging = cluster.folder("web1") / ".dasctl/staging"
+    before = tree_of(cluster.folder("web1") / "docroot")
+    process = cluster.start("sync-cluster", "web")
+    wait_until(lambda: any(len(name) == 64 for name in listing_of(staging)))
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < 4
+    run_ = decent(Run(code=process.returncode, out=out, err=err))
+    assert run_.code == 1, str(run_)
+    assert "interrupted" in err
+    assert "web[1-2]" in err or ("web1" in err and "web2" in err)
+    assert "run the command again" in err
+    assert tree_of(cluster.folder("web1") / "docroot") == before
+    cluster.json("sync-cluster", "web")
+    same(cluster, "web1", "web2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_interrupted_at_any_moment(make: Callable[..., Cluster], number: signal.Signals) -> None:
+    """An end by the signal and nothing said, or one document; never the program's insides."""
+    cluster = make(1)
+    for turn in range(12):
+        cluster.write("docroot/index.html", str(turn))
+        process = cluster.start("--json", "sync-cluster", "web")
+        time.sleep(0.03 + 0.05 * turn)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+        run_ = Run(code=process.returncode, out=out, err=err)
+        assert run_.code in (-number, 0, 1), str(run_)
+        assert "in main\n" not in err, str(run_)  # before that, Python itself is starting
+        if out:
+            assert run_.json["command"] == "sync-cluster"
+        else:
+            assert run_.code == -number, str(run_)
+    cluster.json("sync-cluster", "web")
+    same(cluster, "web1")

@@ -9,6 +9,7 @@ import errno
 import gc
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -28,6 +29,8 @@ COLLECT_AFTER = 50_000
 
 def main() -> None:
     """Run the command line of this process, and end it with the exit code."""
+    # Ctrl-C while modules are imported or results written needs no words; the operation itself catches it (`wiring.py`).
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.set_threshold(COLLECT_AFTER, 20, 50)
     sys.stdout, sys.stderr = out, err = standard(sys.stdout), standard(sys.stderr)
     for stream in (out, err):
