@@ -189,7 +189,9 @@ async def test_an_interrupted_take_over_can_be_repeated(world):
 
 
 @pytest.mark.parametrize("answer", [
-    {"reply": "sync"}, {"reply": "sync", "instances": []}, {"reply": "sync", "instances": [{"name": "web2", "verdict": "maybe"}]},
+    {"reply": "sync"},
+    {"reply": "sync", "instances": []},
+    {"reply": "sync", "instances": [{"name": "web2", "verdict": "maybe"}]},
     {"reply": "sync", "instances": [{"name": "web2", "verdict": "needs", "contents": ["00" * 32]}]},
     {"reply": "sync", "instances": [{"name": "web2", "verdict": "needs", "contents": None}]},
     {"reply": "sync", "instances": [{"name": "web2", "verdict": "stands", "at": None, "parts": [["lib"]]}]},
