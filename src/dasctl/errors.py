@@ -138,5 +138,3 @@ class GuardRefused(NodeError):
     """The guard on the node refused: another domain, fenced, an unknown revision, another membership."""
 
     exit_code = ExitCode.REFUSED
-
-

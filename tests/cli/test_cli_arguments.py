@@ -11,7 +11,15 @@ import pytest
 
 from dasctl.cli.app import PANELS
 
-SYNC = {"dry_run": False, "full": False, "criterion": None, "deviations": None, "only": [], "exclude": [], "reload": True}
+SYNC = {
+    "dry_run": False,
+    "full": False,
+    "criterion": None,
+    "deviations": None,
+    "only": [],
+    "exclude": [],
+    "reload": True,
+}
 NODE = {
     "name": "n1", "host": None, "port": None, "user": None, "key": None, "dir": None, "jump": None,
     "accept_host_key": False, "host_key": None, "force": False,

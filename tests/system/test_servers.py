@@ -30,7 +30,9 @@ def make(tmp_path: Path, ssh: SshSetting, sshd_factory: Callable[..., Sshd]):
 
 
 def states(cluster: Cluster, code: int = 0) -> dict[str, str]:
-    return {row["instance"]: row["state"] for row in cluster.json("list-instances", code=code).json["results"]}
+    return {
+        row["instance"]: row["state"] for row in cluster.json("list-instances", code=code).json["results"]
+    }
 
 
 def test_start_list_fetch_restart_stop(make: Callable[..., Cluster]) -> None:
