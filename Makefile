@@ -9,7 +9,7 @@ PY := .venv/bin/python
 
 # Targets share one virtual environment: `make -j` is welcome, and runs them one after the other.
 .NOTPARALLEL:
-.PHONY: help venv dev demo test check format bench picture try-tomcat clean
+.PHONY: help venv dev demo test check format bench picture try-tomcat docs clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -53,6 +53,10 @@ try-tomcat: venv ## do docs/how-to/tomcat.md for real (installs Debian's tomcat1
 
 picture: venv ## make docs/terminal.svg from the real program
 	@$(PY) scripts/picture.py
+
+docs: dev ## make the reference pages anew from the program and the sample
+	$(PY) docs/make_reference.py
+	$(PY) docs/make_domain_reference.py
 
 clean: ## remove what the other targets made here
 	rm -rf .venv build dist bench-results .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

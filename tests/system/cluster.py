@@ -124,7 +124,8 @@ def _yaml(ssh: SshSetting, nodes: Mapping[str, Sshd], start: str, more: str) -> 
         "domain: {name: shop, id: 6f1c2c1e-0000-4000-8000-000000000001}",
         "nodes:",
         *(
-            f"  {name}: {{host: 127.0.0.1, port: {server.port}, user: {server.user}, key: {ssh.key}, dir: {server.home}/das}}"
+            f"  {name}: {{host: 127.0.0.1, port: {server.port}, user: {server.user}, key: {ssh.key}, "
+            f"dir: {server.home}/das}}"
             for name, server in nodes.items()
         ),
         "configs:",

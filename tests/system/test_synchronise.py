@@ -57,8 +57,8 @@ def test_only_what_differs_travels_and_in_one_trip(cluster: Cluster) -> None:
 
 def test_names_in_any_bytes_links_empty_folders_and_modes(cluster: Cluster) -> None:
     root = os.fsencode(cluster.root / "docroot")
-    for name in (b"caf\xe9", b"new\nline", b"-rf", b"tab\there", b" lead", b"trail ", b"a'b\"c$d`e", b"\x1b[31mred", b"*?[x]",
-                 "日本".encode(), b"x" * 255):  # fmt: skip
+    for name in (b"caf\xe9", b"new\nline", b"-rf", b"tab\there", b" lead", b"trail ", b"a'b\"c$d`e", b"\x1b[31mred",
+                 b"*?[x]", "日本".encode(), b"x" * 255):  # fmt: skip
         with open(os.path.join(root, name), "wb") as file:
             file.write(name)
     os.mkdir(os.path.join(root, b"empty"))
