@@ -237,6 +237,20 @@ def test_a_folder_on_the_node_that_became_a_link_is_not_written_through(cluster:
             assert run.row("web1")["error"]["hint"]
 
 
+@pytest.mark.parametrize("place", [".dasctl", ".dasctl/staging", "logs", "logs/server.log"])
+def test_our_own_folders_on_the_node_that_became_links(cluster: Cluster, place: str) -> None:
+    cluster.json("start-cluster", "web")
+    cluster.json("stop-cluster", "web")
+    elsewhere, there = cluster.nodes["n1"].home / "elsewhere", cluster.folder("web1") / place
+    subprocess.run(["mv", str(there), str(elsewhere)], check=True)
+    there.symlink_to(elsewhere)
+    before = tree_of(elsewhere) if elsewhere.is_dir() else elsewhere.read_text()
+    cluster.write("docroot/index.html", "new")
+    run = refused(cluster, "start-cluster", "web", code=1)
+    assert f"web1/{place.removesuffix('/server.log')}" in run.row("web1")["error"]["message"], str(run)
+    assert before == (tree_of(elsewhere) if elsewhere.is_dir() else elsewhere.read_text())
+
+
 ODD = r"""a 'b' "c" $HOME `id` \ ; & | > x * ? ~ #!(){}[] é 日"""
 
 

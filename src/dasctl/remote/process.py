@@ -195,9 +195,12 @@ def spawn(
 
 
 def _open_log(place: state.Place) -> tuple[int, int]:
-    folder, name = place.handles.parent(LOG)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    log = os.open(name, flags, 0o644, dir_fd=folder)
+    try:
+        folder, name = place.handles.parent(LOG)
+        log = os.open(name, flags, 0o644, dir_fd=folder)
+    except OSError as error:
+        raise state.explained(error, os.path.join(place.path, LOG.decode())) from error
     os.set_blocking(log, True)
     return log, os.fstat(log).st_size
 

@@ -195,7 +195,9 @@ def furnish(place: Place) -> None:
             if folder in (b"local", b"logs", b"run"):
                 place.disk.dress_folder(folder, 0o755, on_disk.LEAVE)
         elif status.st_mode & 0o170000 != 0o040000 and folder in (DOT, STAGING):
-            raise Failure("%s/%s is not a folder" % (place.path, paths.printable(folder)))
+            raise Failure(
+                "%s/%s is not a folder" % (place.path, paths.printable(folder)), "move it out of the way"
+            )
 
 
 def explained(error: OSError, path: str) -> Failure:
