@@ -81,10 +81,10 @@ def test_wrong_password_then_the_right_one(asking: Asking, ssh: SshSetting) -> N
     for path in (asking.keys.parent, asking.keys):
         os.chown(path, user.pw_uid, user.pw_gid)
     assert asking.cluster.run("ping-node-ssh").code == 4
-    assert asking.setup("n1", typed=(WRONG,)) == 4
+    assert asking.setup("n1", "--verbose", typed=(WRONG,)) == 4
     assert "the password was not accepted" in asking.shown
     assert asking.keys.read_text().count("\n") == 0
-    assert asking.setup("n1", typed=(PASSWORD,)) == 0, asking.shown
+    assert asking.setup("n1", "--json", typed=(PASSWORD,)) == 0, asking.shown
     assert f"{asking.server.user}@127.0.0.1" in asking.shown
     assert "is authorised now" in asking.shown
     assert asking.keys.read_text().splitlines() == [
