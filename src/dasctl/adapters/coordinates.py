@@ -52,7 +52,7 @@ class FolderNodeDirs:
         if not self._current.is_relative_to(node_dir) or self._current == node_dir:
             return None
         name = self._current.relative_to(node_dir).parts[0]
-        return name if (node_dir / name / _STATE).is_file() else None
+        return name if _is_file(node_dir / name / _STATE) else None
 
     def instances(self, node_dir: Path) -> tuple[str, ...]:
         return _instances(node_dir)
@@ -114,11 +114,19 @@ class FolderNodeDirs:
 
 
 def _is_node_dir(folder: Path) -> bool:
-    return (folder / FILE).is_file() or bool(_instances(folder))
+    return _is_file(folder / FILE) or bool(_instances(folder))
 
 
 def _instances(folder: Path) -> tuple[str, ...]:
-    return tuple(inside.name for inside in _folders(folder) if (inside / _STATE).is_file())
+    return tuple(inside.name for inside in _folders(folder) if _is_file(inside / _STATE))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file that we may see; on the way up to / there are folders of others (`/lost+found`)."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _folders(folder: Path) -> list[Path]:
