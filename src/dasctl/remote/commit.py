@@ -114,6 +114,8 @@ def _perform(disk: Disk, operation: Operation, problems: Problems) -> None:
         ACTIONS[name](disk, where, *rest)
     except OSError as error:
         problems.append((where, error.strerror or str(error)))
+    except OverflowError as error:  # a modtime that this machine's clock cannot hold
+        problems.append((where, str(error)))
 
 
 def _move(disk: Disk, path: bytes, aside: str) -> None:

@@ -297,6 +297,21 @@ class _Planner:
         return after._replace(mode=actual.mode) if path in self.plan.kept else after
 
 
+def hidden(
+    ancestor: Mapping[bytes, bytes],
+    wanted: Mapping[bytes, bytes],
+    seen: Seen,
+    matches: Callable[[bytes], bool] | None = None,
+) -> list[bytes]:
+    """The paths that would have to change inside folders that could not be looked into: no plan is about them."""
+    below = tuple(path + b"/" for path in seen.unseen)
+    if not below or wanted is ancestor:
+        return []
+    inside = sorted({path for path in (*ancestor, *wanted) if path.startswith(below)}, key=manifest.order)
+    changed = [path for path in inside if ancestor.get(path) != wanted.get(path)]
+    return changed if matches is None else [path for path in changed if matches(path)]
+
+
 def same_content(one: Entry, other: Entry) -> bool:
     """Whether two entries are of one kind and have one content; a file whose digest is not known equals none."""
     if one.kind != other.kind:

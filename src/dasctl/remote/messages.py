@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MOST_INSTANCES = 10_000
 MOST_PARTS = 100_000
 MOST_PATTERNS = 10_000
+MOST_MODTIME_NS = (1 << 62) * 1_000_000_000  # what the kernel takes, 64 bits of seconds, with room to spare
 
 
 class BadMessage(Exception):
@@ -160,7 +161,7 @@ def _entry(entry: manifest.Entry) -> None:
     if (
         not 0 <= entry.mode <= 0o7777
         or not 0 <= entry.size < 1 << 62
-        or not -(1 << 62) < entry.mtime < 1 << 62
+        or not -MOST_MODTIME_NS < entry.mtime < MOST_MODTIME_NS
     ):
         raise BadMessage("%r: mode, size or modtime is out of range" % entry.path)
     if entry.kind == "l" and not paths.link_stays_inside(entry.path, entry.digest):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from dasctl.remote import asked, process, state, words
+from dasctl.remote import asked, paths, process, state, words
 from dasctl.remote.state import Failure
 
 TYPE_CHECKING = False
@@ -30,6 +30,7 @@ def _remove(instance: asked.Asked) -> Reply:
     if record is not None and process.members(record):
         raise Failure("%s is running (pid %d)" % (name, record["pid"]), "stop-instance %s first" % name)
     if not instance.request["keep_files"]:
+        _nothing_mounted(place)
         for entry in sorted(os.listdir(place.root)):
             if os.fsencode(entry) != state.DOT:
                 place.disk.remove_tree(os.fsencode(entry))
@@ -38,3 +39,30 @@ def _remove(instance: asked.Asked) -> Reply:
     if not instance.request["keep_files"]:
         os.rmdir(os.path.join(instance.node, name))
     return {"name": name, "verdict": words.DONE}
+
+
+def _nothing_mounted(place: state.Place) -> None:
+    """What is mounted below the folder is somebody else's: it must not be emptied with it."""
+    found = mounted_below(os.path.realpath(place.path))
+    if found:
+        raise Failure(
+            "something is mounted at %s" % ", ".join(found),
+            "unmount it first, or take the files away by hand: --keep-files leaves them",
+        )
+
+
+def mounted_below(folder: str, table: str = "/proc/self/mountinfo") -> list[str]:
+    """The mount points in `folder` and below it; none where the system does not tell."""
+    try:
+        with open(table, "rb") as file:
+            points = [unescaped(line.split(b" ")[4]) for line in file if line.count(b" ") > 4]
+    except OSError:
+        return []
+    below = os.fsencode(folder) + b"/"
+    return sorted({paths.printable(point) for point in points if (point + b"/").startswith(below)})
+
+
+def unescaped(point: bytes) -> bytes:
+    """A path of mountinfo, in which space, tab, newline and backslash stand as three octal digits."""
+    head, *rest = point.split(b"\\")
+    return head + b"".join(bytes([int(text[:3], 8)]) + text[3:] for text in rest)

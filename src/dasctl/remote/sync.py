@@ -183,6 +183,7 @@ class Syncing:
                 work.place.handles, AREAS, work.ancestor, work.digests.of if read_all else None
             )
             self._find_out(work, wanted, read_all)
+        _all_in_sight(work, wanted, matches)
         work.plan = compare.plan(
             work.ancestor,
             wanted,
@@ -256,3 +257,14 @@ class Syncing:
             sharing.distribute(self.works, work)
         problems, aside = writing.carry_out(work, self.domain, self.epoch, self.local)
         work.reply = report.report(work, problems, aside, dry_run=False)
+
+
+def _all_in_sight(work: Work, wanted: dict[bytes, bytes], matches: Callable[[bytes], bool] | None) -> None:
+    """A folder that cannot be read may stay as it is, but not when something in it has to change."""
+    hidden = compare.hidden(work.ancestor, wanted, work.seen, matches)
+    if hidden:
+        raise Failure(
+            "has to change, but lies in a folder that cannot be read on the node: " + report.some(hidden),
+            "give the user that dasctl logs in as read and write access to %s there, then synchronise again"
+            % report.some(work.seen.unseen),
+        )
