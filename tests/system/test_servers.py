@@ -201,3 +201,16 @@ def test_a_running_server_reloads_what_needs_no_restart(make: Callable[..., Clus
     assert reloads.read_text() == "reloaded\n"
     assert cluster.json("sync-cluster", "web").json["status"] == "unchanged"
     assert reloads.read_text() == "reloaded\n"
+
+
+def test_an_instance_that_was_moved_to_another_node_is_told(make: Callable[..., Cluster]) -> None:
+    cluster = make()
+    started = cluster.json("start-cluster", "web").row("web2")
+    cluster.edit_yaml("web2: {node: n2", "web2: {node: n1")
+    run = cluster.json("sync-instance", "web2")
+    assert ["web2 was on node n2 before" in warning for warning in run.json["warnings"]] == [True]
+    assert run.row("web2")["status"] == "synchronised"
+    os.kill(started["pid"], 0)
+    assert "warnings" not in cluster.json("sync-instance", "web2").json
+    cluster.edit_yaml("web2: {node: n1", "web2: {node: n2")
+    assert cluster.json("stop-cluster", "web").row("web2")["status"] == "stopped"

@@ -42,7 +42,8 @@ SCHEMA = (
     """CREATE TABLE revision_parts (
         number INTEGER NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (number, digest)) WITHOUT ROWID""",
     """CREATE TABLE acknowledged (
-        instance TEXT PRIMARY KEY, revision INTEGER NOT NULL, digest TEXT NOT NULL, "when" REAL NOT NULL)""",
+        instance TEXT PRIMARY KEY, revision INTEGER NOT NULL, digest TEXT NOT NULL, "when" REAL NOT NULL,
+        node TEXT NOT NULL)""",
     """CREATE TABLE acknowledged_parts (
         instance TEXT NOT NULL, place INTEGER NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL,
         PRIMARY KEY (instance, place)) WITHOUT ROWID""",
@@ -138,7 +139,7 @@ class SqliteHistory:
         """See `ports.History`."""
         wanted = set(instances)
         with self._reading() as rows:
-            standings = rows('SELECT instance, revision, digest, "when" FROM acknowledged', ())
+            standings = rows('SELECT instance, revision, digest, "when", node FROM acknowledged', ())
             listing = rows(
                 "SELECT instance, name, digest FROM acknowledged_parts ORDER BY instance, place", ()
             )
@@ -150,8 +151,9 @@ class SqliteHistory:
                 standing=Standing(revision=revision, digest=digest),
                 parts=tuple(parts.get(instance, ())),
                 when=when,
+                node=node,
             )
-            for instance, revision, digest, when in standings
+            for instance, revision, digest, when, node in standings
             if instance in wanted
         }
 
@@ -163,9 +165,9 @@ class SqliteHistory:
             for instance in confirmed:
                 _forget(database, instance)
             database.executemany(
-                "INSERT INTO acknowledged VALUES (?, ?, ?, ?)",
+                "INSERT INTO acknowledged VALUES (?, ?, ?, ?, ?)",
                 [
-                    (name, ack.standing.revision, ack.standing.digest, ack.when)
+                    (name, ack.standing.revision, ack.standing.digest, ack.when, ack.node)
                     for name, ack in confirmed.items()
                 ],
             )

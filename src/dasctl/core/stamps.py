@@ -70,3 +70,4 @@ class Acknowledged:
     standing: Standing
     parts: tuple[tuple[str, str], ...]
     when: float
+    node: str = ""  # where it was then

@@ -11,7 +11,7 @@ from dasctl.core.definition import definition
 from dasctl.core.domain import Criterion, Domain
 from dasctl.core.edits import Edit
 from dasctl.core.slices import Slices
-from dasctl.core.stamps import Revision
+from dasctl.core.stamps import Acknowledged, Revision
 from dasctl.operations.ports import Context
 from dasctl.remote.paths import printable
 
@@ -69,3 +69,21 @@ def edit(ctx: Context, edits: Sequence[Edit], *, summary: str) -> Current:
     current(ctx)
     ctx.store.edit(edits)
     return current(ctx, summary=summary)
+
+
+def remembered(ctx: Context, domain: Domain, instances: Sequence[str]) -> dict[str, Acknowledged]:
+    """What these instances confirmed last on the nodes that they are on now."""
+    return {
+        name: known
+        for name, known in ctx.history.acknowledged(instances).items()
+        if known.node in ("", domain.instances[name].node)
+    }
+
+
+def left_behind(ctx: Context, domain: Domain, instances: Sequence[str]) -> tuple[str, ...]:
+    """A warning for each instance that confirmed last on another node, where nobody looks after it any more."""
+    return tuple(
+        f"{name} was on node {known.node} before: its folder there, and its server if it runs, are left as they are"
+        for name, known in ctx.history.acknowledged(instances).items()
+        if known.node not in ("", domain.instances[name].node)
+    )

@@ -10,7 +10,7 @@ from dasctl.operations.contents import ContentStreams
 from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.lifecycle import Lifecycle, Sync
 from dasctl.operations.ports import Acknowledged, Context
-from dasctl.operations.recording import Current, current
+from dasctl.operations.recording import Current, current, left_behind, remembered
 from dasctl.operations.sync import ATTEMPTS, sync_options
 from dasctl.operations.synchronising import Synchronisation
 
@@ -30,10 +30,11 @@ async def run_lifecycle(
         now = None if sync == "none" else current(ctx, criterion="hash" if sync == "full" else None)
         domain = now.domain if now is not None else ctx.store.load()
         names = target_names.resolve(domain, targets)
+        moved = left_behind(ctx, domain, names)
         results: dict[str, Result] = {}
         left = list(names)
         for attempt in range(ATTEMPTS):
-            expected = ctx.history.acknowledged(left)
+            expected = remembered(ctx, domain, left)
             run = synchronisation(ctx, now, sync, expected, reload=not stop) if now is not None else None
             steps = Lifecycle(
                 ctx=ctx, domain=domain, expected=expected, run=run, stop=stop, start=start, kill=kill
@@ -47,7 +48,7 @@ async def run_lifecycle(
             domain = now.domain
     return summed_up(
         command, [results[name] for name in names], revision=now.revision.number if now is not None else None,
-        warnings=now.warnings if now is not None else (),
+        warnings=(*(now.warnings if now is not None else ()), *moved),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from dasctl.core.stamps import Standing
 from dasctl.operations.contents import ContentStreams
 from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.ports import Context
-from dasctl.operations.recording import Current, current
+from dasctl.operations.recording import Current, current, left_behind, remembered
 from dasctl.operations.synchronising import Synchronisation, failed_fields
 
 ATTEMPTS = 3  # looks at a repository whose files change while they are sent
@@ -40,9 +40,10 @@ async def sync(
             now.domain, full=full, dry_run=dry_run, criterion=criterion, deviations=deviations,
             only=only, exclude=exclude,
         )  # fmt: skip
+        moved = left_behind(ctx, now.domain, names)
         now, results = await synchronise(ctx, now, names, options, reload=reload)
     return summed_up(
-        command, results, revision=now.revision.number, warnings=now.warnings,
+        command, results, revision=now.revision.number, warnings=(*now.warnings, *moved),
         data={"dry_run": True} if dry_run else {},
     )  # fmt: skip
 
@@ -84,7 +85,7 @@ async def synchronise(
         streams = ContentStreams(ctx.repository, now.slices.contents)
         run = Synchronisation(
             ctx=ctx, now=now, options=options, streams=streams,
-            expected=ctx.history.acknowledged(left), override=override or {}, reload=reload,
+            expected=remembered(ctx, now.domain, left), override=override or {}, reload=reload,
         )  # fmt: skip
         rows = await on_nodes(ctx, now.domain, by_node(now.domain, left), run.node)
         results.update({row.instance: failed_fields(row) for row in rows if row.instance})

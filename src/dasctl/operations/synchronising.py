@@ -236,7 +236,10 @@ class Synchronisation:
                     or known.parts != wanted.listing
                 ):
                     confirmed[name] = Acknowledged(
-                        standing=self.now.revision.standing, parts=wanted.listing, when=self.ctx.clock.now()
+                        standing=self.now.revision.standing,
+                        parts=wanted.listing,
+                        when=self.ctx.clock.now(),
+                        node=self.now.domain.instances[name].node,
                     )
                     parts.update({part.digest: part.data for part in wanted.parts})
         if confirmed:
