@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from tests.system.cluster import make_cluster, rsync_finds
 from tests.system.sshd import Sshd, SshSetting
 

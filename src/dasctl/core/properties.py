@@ -17,6 +17,7 @@ from enum import Enum
 
 from dasctl.core.domain import Domain, Scalar
 from dasctl.core.faults import Path, did_you_mean
+from dasctl.core.here_documents import Body, body_of
 from dasctl.core.names import is_property
 
 # Built-in names that the node fills in, and the variables in which its shell finds them.
@@ -78,7 +79,7 @@ class Scope:
         for piece in shell_pieces(template) if is_command else text_pieces(template):
             if isinstance(piece, Reference):
                 try:
-                    self._value(piece.name, ())
+                    quoted(self._value(piece.name, ()), piece.context)
                 except PropertyError as error:
                     yield error
 
@@ -179,6 +180,8 @@ class Context(Enum):
     BARE = "outside quotes"
     DOUBLE = "inside double quotes"
     SINGLE = "inside single quotes"
+    HERE = "in a here-document"
+    HERE_LITERAL = "in a here-document whose delimiter is quoted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +211,11 @@ def shell_pieces(template: str) -> Iterator[str | Reference]:
     """The same for a command: each reference knows how it is quoted. What a backslash or a comment hides is literal."""
     # The contexts around the place, outermost first: "'", '"', "(" for $( … ) and ( … ), "`"; empty means outside.
     stack: list[str] = []
+    bodies: list[Body] = []
     position = start = 0
     while position < len(template):
         inside = stack[-1] if stack else ""
+        body = next((body for body in bodies if body.start <= position < body.end), None)
         char = template[position]
         if char == "$" and (match := _REFERENCE.match(template, position)) is not None:
             if position > start:
@@ -221,9 +226,11 @@ def shell_pieces(template: str) -> Iterator[str | Reference]:
                 continue
             if "`" in stack:
                 raise PropertyError(f"{match[0]} stands inside backquotes: write $(…) instead")
-            yield _reference(match, _CONTEXTS.get(inside, Context.BARE))
+            yield _reference(match, _context(inside, body))
             continue
-        if inside == "'":
+        if body is not None:
+            position += 2 if char == "\\" and not body.literal else 1
+        elif inside == "'":
             position += 1
             if char == "'":
                 stack.pop()
@@ -234,6 +241,10 @@ def shell_pieces(template: str) -> Iterator[str | Reference]:
         elif char == "#" and (position == 0 or template[position - 1] in " \t\n;&|("):
             end = template.find("\n", position)
             position = len(template) if end < 0 else end
+        elif template.startswith("<<", position):
+            found = body_of(template, position, bodies[-1] if bodies else None)
+            bodies += [] if found is None else [found]
+            position += 3 if template.startswith("<<<", position) else 2
         else:
             position += 1
             _outside(char, stack)
@@ -242,6 +253,12 @@ def shell_pieces(template: str) -> Iterator[str | Reference]:
 
 
 _CONTEXTS = {"'": Context.SINGLE, '"': Context.DOUBLE}
+
+
+def _context(inside: str, body: Body | None) -> Context:
+    if body is not None:
+        return Context.HERE_LITERAL if body.literal else Context.HERE
+    return _CONTEXTS.get(inside, Context.BARE)
 
 
 def _in_double_quotes(template: str, position: int, stack: list[str]) -> int:
@@ -290,6 +307,8 @@ def quoted(value: Value, context: Context) -> str:
             return "".join(_double(part) for part in value)
         case Context.SINGLE:
             return "".join(_single(part) for part in value)
+        case Context.HERE | Context.HERE_LITERAL:
+            return "".join(_here(part, context) for part in value)
 
 
 def _bare(part: str | Folder) -> str:
@@ -308,3 +327,15 @@ def _single(part: str | Folder) -> str:
     if isinstance(part, Folder):
         return f"'\"${FOLDERS[part.name]}\"'"
     return part.replace("'", "'\\''")
+
+
+def _here(part: str | Folder, context: Context) -> str:
+    if isinstance(part, Folder):
+        if context is Context.HERE_LITERAL:
+            raise PropertyError(
+                f"only the node knows ${{{part.name}}}: take the quotes off the delimiter behind <<"
+            )
+        return f"${{{FOLDERS[part.name]}}}"
+    if "\n" in part:
+        raise PropertyError("a value of several lines cannot stand in a here-document")
+    return part if context is Context.HERE_LITERAL else re.sub(r"([\\$`])", r"\\\1", part)
