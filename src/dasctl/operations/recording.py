@@ -30,13 +30,19 @@ class Current:
 
 
 def current(
-    ctx: Context, *, criterion: Criterion | None = None, summary: str = EDITED_IN_PLACE, record: bool = True
+    ctx: Context,
+    *,
+    domain: Domain | None = None,
+    criterion: Criterion | None = None,
+    summary: str = EDITED_IN_PLACE,
+    record: bool = True,
 ) -> Current:
     """Look at the repository; record a new revision if anything differs from the last one.
 
-    The caller holds the lock, unless `record` is False: then a new revision is only thought of (`--dry-run`).
+    The caller holds the lock, unless `record` is False: then a new revision is only thought of (`--dry-run`). `domain` is
+    what the caller has loaded already, and goes on with.
     """
-    domain = ctx.store.load()
+    domain = domain or ctx.store.load()
     found = slices_of(ctx, domain, criterion=criterion or domain.domain.criterion)
     head = ctx.history.head()
     membership, epoch = config_id(domain), ctx.history.epoch()

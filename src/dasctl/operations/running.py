@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from dasctl.core import targets as target_names
 from dasctl.core.outcome import FAILED, Outcome, Result, summed_up
-from dasctl.operations.contents import ContentStreams
 from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.lifecycle import Lifecycle, Sync
-from dasctl.operations.ports import Acknowledged, Context
+from dasctl.operations.ports import Context, Link
+from dasctl.operations.preparing import pass_over, prepare
 from dasctl.operations.recording import Current, current, left_behind, remembered
 from dasctl.operations.sync import ATTEMPTS, sync_options
 from dasctl.operations.synchronising import Synchronisation
@@ -27,46 +29,50 @@ async def run_lifecycle(
 ) -> Outcome:
     """Synchronise unless `sync` is "none", stop, start: what is asked for, on all nodes side by side."""
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
-        now = None if sync == "none" else current(ctx, criterion="hash" if sync == "full" else None)
-        domain = now.domain if now is not None else ctx.store.load()
+        domain = ctx.store.load()
         names = target_names.resolve(domain, targets)
         moved = left_behind(ctx, domain, names)
-        results: dict[str, Result] = {}
-        left = list(names)
-        for attempt in range(ATTEMPTS):
-            expected = remembered(ctx, domain, left)
-            run = synchronisation(ctx, now, sync, expected, reload=not stop) if now is not None else None
-            steps = Lifecycle(
-                ctx=ctx, domain=domain, expected=expected, run=run, stop=stop, start=start, kill=kill
-            )
-            rows = await on_nodes(ctx, domain, by_node(domain, left), steps.node)
-            results.update({row.instance: row for row in rows if row.instance})
-            left = [name for name in left if _moved(run, results[name])]
-            if not left or attempt == ATTEMPTS - 1:
-                break
-            now = current(ctx, criterion="hash")
-            domain = now.domain
+        steps = Lifecycle(
+            ctx=ctx, domain=domain, expected=remembered(ctx, domain, names), stop=stop, start=start, kill=kill
+        )
+        if sync == "none":
+            now = None
+            rows = await on_nodes(ctx, domain, by_node(domain, names), steps.node)
+            results = {row.instance: row for row in rows if row.instance}
+        else:
+            now, results = await _synchronised(ctx, steps, names, sync)
     return summed_up(
         command, [results[name] for name in names], revision=now.revision.number if now is not None else None,
         warnings=(*(now.warnings if now is not None else ()), *moved),
     )  # fmt: skip
 
 
-def _moved(run: Synchronisation | None, result: Result) -> bool:
+async def _synchronised(
+    ctx: Context, steps: Lifecycle, names: Sequence[str], sync: Sync
+) -> tuple[Current, dict[str, Result]]:
+    """The steps with a synchronisation before them, which looks again where files changed while they were sent."""
+    domain = steps.domain
+    options = sync_options(domain, full=sync == "full")
+    look = partial(current, ctx, domain=domain, criterion="hash" if options.full else None)
+    results: dict[str, Result] = {}
+    left = list(names)
+
+    async def visit(
+        run: Synchronisation, node: str, link: Link, instances: Sequence[str]
+    ) -> Sequence[Result]:
+        return await replace(steps, run=run).node(node, link, instances)
+
+    for attempt in range(ATTEMPTS):
+        preparation = prepare(ctx, look, left, options, reload=not steps.stop)
+        run, rows = await pass_over(ctx, domain, left, preparation, visit)
+        results.update({row.instance: row for row in rows if row.instance})
+        left = [name for name in left if _moved(run, results[name])]
+        if not left or attempt == ATTEMPTS - 1:
+            break
+        look = partial(current, ctx, domain=domain, criterion="hash")
+    return run.now, results
+
+
+def _moved(run: Synchronisation, result: Result) -> bool:
     """Whether it got no further than its synchronisation, in which files changed while they were sent."""
-    synchronising = run is not None and bool(run.streams.changed)
-    return synchronising and result.status == FAILED and "state" not in result.fields
-
-
-def synchronisation(
-    ctx: Context, now: Current, sync: Sync, expected: dict[str, Acknowledged], *, reload: bool
-) -> Synchronisation:
-    """The synchronisation that goes before a start."""
-    return Synchronisation(
-        ctx=ctx,
-        now=now,
-        options=sync_options(now.domain, full=sync == "full"),
-        streams=ContentStreams(ctx.repository, now.slices.contents),
-        expected=expected,
-        reload=reload,
-    )
+    return bool(run.streams.changed) and result.status == FAILED and "state" not in result.fields

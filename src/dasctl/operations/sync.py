@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from dasctl.core import targets as target_names
 from dasctl.core.domain import Criterion, Deviations, Domain
@@ -10,10 +11,9 @@ from dasctl.core.outcome import Outcome, Result, summed_up
 from dasctl.core.patterns import regexes
 from dasctl.core.requests import SyncOptions
 from dasctl.core.stamps import Standing
-from dasctl.operations.contents import ContentStreams
-from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.ports import Context
-from dasctl.operations.recording import Current, current, left_behind, remembered
+from dasctl.operations.preparing import pass_over, prepare
+from dasctl.operations.recording import Current, current, left_behind
 from dasctl.operations.synchronising import Synchronisation, failed_fields
 
 ATTEMPTS = 3  # looks at a repository whose files change while they are sent
@@ -34,14 +34,15 @@ async def sync(
 ) -> Outcome:
     """Synchronise the targets' instances; one result each. `reload`: running servers take over what needs no restart."""
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
-        now = current(ctx, criterion=criterion, record=not dry_run)
-        names = target_names.resolve(now.domain, targets)
+        domain = ctx.store.load()
+        names = target_names.resolve(domain, targets)
         options = sync_options(
-            now.domain, full=full, dry_run=dry_run, criterion=criterion, deviations=deviations,
+            domain, full=full, dry_run=dry_run, criterion=criterion, deviations=deviations,
             only=only, exclude=exclude,
         )  # fmt: skip
-        moved = left_behind(ctx, now.domain, names)
-        now, results = await synchronise(ctx, now, names, options, reload=reload)
+        moved = left_behind(ctx, domain, names)
+        look = partial(current, ctx, domain=domain, criterion=criterion, record=not dry_run)
+        now, results = await synchronise(ctx, domain, names, options, look, reload=reload)
     return summed_up(
         command, results, revision=now.revision.number, warnings=(*now.warnings, *moved),
         data={"dry_run": True} if dry_run else {},
@@ -71,9 +72,10 @@ def sync_options(
 
 async def synchronise(
     ctx: Context,
-    now: Current,
+    domain: Domain,
     names: Sequence[str],
     options: SyncOptions,
+    look: Callable[[], Current],
     *,
     override: Mapping[str, Standing | None] | None = None,
     reload: bool = True,
@@ -82,15 +84,11 @@ async def synchronise(
     results: dict[str, Result] = {}
     left = list(names)
     for attempt in range(ATTEMPTS):
-        streams = ContentStreams(ctx.repository, now.slices.contents)
-        run = Synchronisation(
-            ctx=ctx, now=now, options=options, streams=streams,
-            expected=remembered(ctx, now.domain, left), override=override or {}, reload=reload,
-        )  # fmt: skip
-        rows = await on_nodes(ctx, now.domain, by_node(now.domain, left), run.node)
+        preparation = prepare(ctx, look, left, options, override=override, reload=reload)
+        run, rows = await pass_over(ctx, domain, left, preparation, Synchronisation.node)
         results.update({row.instance: failed_fields(row) for row in rows if row.instance})
-        left = [name for name in left if not results[name].good] if streams.changed else []
+        left = [name for name in left if not results[name].good] if run.streams.changed else []
         if not left or attempt == ATTEMPTS - 1:
             break
-        now = current(ctx, criterion="hash", record=not options.dry_run)
-    return now, [results[name] for name in names]
+        look = partial(current, ctx, domain=domain, criterion="hash", record=not options.dry_run)
+    return run.now, [results[name] for name in names]

@@ -21,14 +21,16 @@ async def take_over(ctx: Context, targets: Sequence[str]) -> Outcome:
         names = target_names.resolve(domain, targets or ("domain",))
         seen = await look(ctx, domain, names, probe=False)
         _someone_answered(names, seen)
-        _rise_above(ctx, seen)
+        _rise_above(ctx, domain.domain.id, seen)
         now = current(ctx, summary="took over")
         places: Mapping[str, Standing | None] = {
             name: view.at.standing if view.at is not None else None
             for name, view in seen.items()
             if view.reached
         }
-        now, results = await synchronise(ctx, now, names, sync_options(now.domain), override=places)
+        now, results = await synchronise(
+            ctx, now.domain, names, sync_options(now.domain), lambda: now, override=places
+        )
     return summed_up(
         "take-over", results, revision=now.revision.number, warnings=now.warnings, changed=True,
         data={"epoch": now.revision.epoch},
@@ -43,8 +45,9 @@ def _someone_answered(names: Sequence[str], seen: Mapping[str, Seen]) -> None:
         raise NodeUnreachable(f"nobody answered, so nothing was taken over: {first.message}", hint=first.hint)
 
 
-def _rise_above(ctx: Context, seen: Mapping[str, Seen]) -> None:
-    places = [view.at for view in seen.values() if view.at is not None]
+def _rise_above(ctx: Context, domain: str, seen: Mapping[str, Seen]) -> None:
+    """Above all that this domain's history reached; what another domain did in a folder of its own does not count."""
+    places = [view.at for view in seen.values() if view.at is not None and view.at.domain == domain]
     ctx.history.raise_epoch(1 + max([ctx.history.epoch(), *(at.epoch for at in places)]))
     head = ctx.history.head()
     ours = head.number if head is not None else 0
