@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -177,6 +178,15 @@ async def test_a_question_that_breaks_off_leaves_the_old_or_the_new(world, after
     second = await sync(world.context("sync-domain"), ["web"], command="sync-cluster")
     assert second.exit_code == 0
     assert page.read_bytes() == b"two"
+
+
+async def test_a_take_over_rises_above_its_own_domain_alone(world):
+    await sync(world.context("sync-domain"), ["domain"], command="sync-domain")
+    state = world.instance("web2") / ".dasctl" / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"domain": "another", "epoch": 9}))
+    outcome = await take_over(world.context("take-over"), ["domain"])
+    assert statuses(outcome)["web2"] == "refused"
+    assert outcome.data["epoch"] == 2
 
 
 async def test_an_interrupted_take_over_can_be_repeated(world):

@@ -296,6 +296,7 @@ async def test_changed_host_key_is_a_hard_stop(
     links = links_of(tmp_path)
     with pytest.raises(ChangedHostKey, match=r"SHA256:\S+ \(ssh-ed25519\) instead of SHA256:") as caught:
         await ping(links, node_of(server, ssh))
+    assert caught.value.message.count("SHA256:") == 2, "both fingerprints, each of them once"
     assert "--host-key SHA256:" in caught.value.hint
     (tmp_path / "shop").mkdir()
     links.host_keys.replace(await links.host_key("n1", node_of(server, ssh)))

@@ -148,7 +148,8 @@ def _host_key(error: asyncssh.HostKeyNotVerifiable, peer: Peer, shown: Shown) ->
     if key is None:
         return ChangedHostKey(f"{peer}: the host certificate is not valid: {error.reason}")
     if shown.known is not None and shown.known.exact and shown.known.trusted:
-        accepted = ", ".join(f"{trusted.get_fingerprint()}" for trusted in shown.known.trusted)
+        # The domain and the user may both know the same key.
+        accepted = ", ".join(dict.fromkeys(trusted.get_fingerprint() for trusted in shown.known.trusted))
         return ChangedHostKey(
             f"{peer} showed another host key than the accepted one: "
             f"{key.fingerprint} ({key.type}) instead of {accepted}",
