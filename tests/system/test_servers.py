@@ -45,6 +45,7 @@ def test_start_list_fetch_restart_stop(make: Callable[..., Cluster]) -> None:
     assert set(row) >= {
         "instance", "cluster", "node", "host", "state", "pid", "since", "revision", "requires_restart",
     }  # fmt: skip
+    assert row["since"] == started.row("web1")["since"]
     port = json.loads((cluster.folder("web1") / "config/domain.yaml").read_text())["properties"]["http.port"]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
         assert page.read() == b"<h1>hello</h1>\n"

@@ -11,6 +11,7 @@ from dasctl.core.domain import Domain
 from dasctl.core.outcome import Problem, Result, status_of_error
 from dasctl.core.stamps import Standing
 from dasctl.operations.commanding import Answer, command
+from dasctl.operations.looking import utc_text
 from dasctl.operations.ports import Acknowledged, Context, Link
 from dasctl.operations.synchronising import Synchronisation
 from dasctl.remote import words
@@ -81,7 +82,7 @@ class Lifecycle:
         error = next((a.error for a in (stopped, started) if a is not None and a.error is not None), None)
         columns: dict[str, Any] = {"revision": None, "state": _state(stopped, started)}
         if started is not None and started.error is None:
-            columns |= {"pid": started.more("pid"), "since": started.more("since")}
+            columns |= {"pid": started.more("pid"), "since": utc_text(started.more("since"))}
         if synced is not None:
             columns |= {key: synced.fields[key] for key in ("revision", *SYNC_COLUMNS)}
         elif last is not None and last.verdict is not None and last.verdict.at is not None:

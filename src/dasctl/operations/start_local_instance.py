@@ -10,6 +10,7 @@ from dasctl.core.outcome import Outcome, Result, summed_up
 from dasctl.core.verdicts import Verdict
 from dasctl.errors import DasctlError
 from dasctl.operations.local import Place, asked_locally, place_of
+from dasctl.operations.looking import utc_text
 from dasctl.operations.member_ports import Outside
 from dasctl.operations.membership import is_away, synchronised_from_das, went_away
 from dasctl.remote import words
@@ -62,7 +63,7 @@ def _without(place: Place, why: str) -> str:
 def _row(place: Place, verdict: Verdict, synced: Outcome | None) -> Result:
     running = verdict.verdict == words.UNCHANGED
     columns: dict[str, Any] = {
-        "state": words.RUNNING, "pid": verdict.more.get("pid"), "since": verdict.more.get("since"),
+        "state": words.RUNNING, "pid": verdict.more.get("pid"), "since": utc_text(verdict.more.get("since")),
         "revision": place.standing.get("revision") if place.standing is not None else None,
     }  # fmt: skip
     if synced is not None and synced.results:
