@@ -236,6 +236,21 @@ def test_requires_restart_is_exact(node: Node) -> None:
     node.do("stop")
 
 
+def test_a_stranger_on_the_port_is_not_taken_for_the_server_later_either(node: Node) -> None:
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        address = f"127.0.0.1:{stranger.getsockname()[1]}"
+        node.define(SLEEP, ready={"kind": "tcp", "value": address, "timeout": 0.5})
+        for _try in range(2):
+            failed = node.do("start")
+            assert failed["verdict"] == "failed", failed
+            assert "another process listens" in failed["message"]
+            seen = node.look()
+            assert (seen["state"], seen["ready"]) == ("starting", False)
+    assert node.do("stop")["verdict"] == "done"
+
+
 def test_reload(node: Node) -> None:
     node.define(
         "trap 'echo reloaded' HUP; while :; do sleep 0.05; done", reload={"kind": "signal", "value": "HUP"}

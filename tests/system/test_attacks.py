@@ -81,3 +81,19 @@ def test_what_is_mounted_in_an_instance_is_not_emptied_with_it(
         subprocess.run(["umount", str(mounted)], check=True)
     cluster.json("delete-instance", "web1")
     assert not cluster.folder("web1").exists()
+
+
+def test_servers_can_be_looked_at_without_a_readable_history(
+    tmp_path: Path, ssh: SshSetting, sshd_factory: Callable[..., Sshd]
+) -> None:
+    cluster = make_cluster(tmp_path, ssh, [sshd_factory()])
+    cluster.json("start-cluster", "web")
+    try:
+        history = cluster.root / ".dasctl" / "history.db"
+        kept = history.read_bytes()
+        history.write_bytes(b"no database" * 1000)
+        assert cluster.json("list-instances").row("web1")["state"] == "running"
+        assert "take-over" in str(cluster.json("sync-domain", code=1))
+        history.write_bytes(kept)
+    finally:
+        cluster.json("stop-cluster", "web")

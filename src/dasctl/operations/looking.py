@@ -11,6 +11,7 @@ from dasctl.core import requests, verdicts
 from dasctl.core.domain import Domain
 from dasctl.core.outcome import FAILED, OK, UNREACHABLE, Problem, Result
 from dasctl.core.verdicts import At, Verdict
+from dasctl.errors import HistoryError
 from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.ports import Context, Link
 from dasctl.remote import words
@@ -46,7 +47,7 @@ async def look(ctx: Context, domain: Domain, names: Sequence[str], *, probe: boo
 
     async def ask(node: str, link: Link, instances: Sequence[str]) -> list[Result]:
         header = requests.envelope(
-            words.LOOK, domain, node, ctx.history.epoch(),
+            words.LOOK, domain, node, _epoch(ctx),
             instances=[{"name": name} for name in instances], probe=probe,
         )  # fmt: skip
         reply = await link.ask(header, silence_s=ctx.timeout_s)
@@ -59,6 +60,14 @@ async def look(ctx: Context, domain: Domain, names: Sequence[str], *, probe: boo
         if row.instance is not None and row.instance not in seen:
             seen[row.instance] = Seen(more={}, error=row.error, status=row.status)
     return seen
+
+
+def _epoch(ctx: Context) -> int:
+    """Nobody judges a look by its epoch: how the servers are can be seen without a history that can be read."""
+    try:
+        return ctx.history.epoch()
+    except HistoryError:
+        return 0
 
 
 def _seen(domain: Domain, node: str, verdict: Verdict) -> Seen:
@@ -86,7 +95,8 @@ def instance_row(domain: Domain, name: str, seen: Seen | None) -> Result:
     row.fields.update(
         state=seen.state,
         pid=more.get("pid"),
-        since=utc_text(more.get("since")),
+        # What is shown is how long it has been up: a server that has ended is not.
+        since=utc_text(more.get("since")) if more.get("pid") is not None else None,
         revision=seen.at.standing.revision if seen.at is not None and seen.error is None else None,
         requires_restart=bool(more.get("requires_restart")),
     )

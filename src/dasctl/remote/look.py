@@ -102,8 +102,7 @@ def _is_ready(place: state.Place, record: Reply, node: str) -> bool:
             value = known.placed(value, node, place.path)
         environment = {**os.environ, **known.own_variables(node, place.path)}
         check = ready.Check(known.ready_kind, value, place, environment)
-        check.before = frozenset()
-        check.offset = int(record.get("log", 0))
+        check.recall(record)
         return check.passes(time.time() - float(record.get("since", 0)), PROBE_S) and process.lives(record)
     except (Failure, OSError, ValueError, TypeError):
         return False

@@ -16,6 +16,7 @@ from dasctl.remote import process, state
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 TRY_S = 5.0  # how long one try may take: longer than a healthy server's answer, shorter than most time limits
 ALIVE_S = 1.0  # how long a server has to live that has no check
@@ -33,6 +34,15 @@ class Check:
         self.offset = 0
         self.address = _address(kind, value)
         self.before = listeners(self.address[1]) if self.address is not None else frozenset()
+
+    def noted(self) -> list[str]:
+        """What the process record keeps of `before`, for whoever asks later."""
+        return sorted(inode.decode("ascii") for inode in self.before)
+
+    def recall(self, record: Mapping[str, Any]) -> None:
+        """Judge the server that `record` describes: by what was noted ahead of its start, and its own part of the log."""
+        self.before = frozenset(str(inode).encode() for inode in record.get("strangers") or ())
+        self.offset = int(record.get("log", 0))
 
     def passes(self, lived_s: float, left_s: float) -> bool:
         """One try; never raises for a server that is merely not ready. Raises Failure for a check that cannot work."""

@@ -79,7 +79,7 @@ def _spawned(instance: asked.Asked, known: definition.Definition, began: float) 
         found = process.stat_of(pid)
         record.update(
             pid=pid, ticks=found.ticks if found is not None else 0, boot=process.boot_id(), since=time.time(),
-            ready=False, log=offset, definition=known.digest(), files=files,
+            ready=False, log=offset, definition=known.digest(), files=files, strangers=check.noted(),
         )  # fmt: skip
         process.save(place, record)
 
@@ -101,8 +101,7 @@ def _awaiting(
 ) -> asked.Rest:
     """Somebody else started it, or we did and lost the link: wait for it to be ready, like after a start of our own."""
     check = _check(instance, known)
-    check.before = frozenset()
-    check.offset = int(record.get("log", 0))
+    check.recall(record)
     return _waiting(instance, known, record, check, began)
 
 
