@@ -108,6 +108,7 @@ def test_a_server_that_was_killed_is_failed_and_starts_again(make: Callable[...,
     os.kill(pid, signal.SIGKILL)
     time.sleep(0.2)
     assert states(cluster) == {"web1": "failed"}
+    assert cluster.json("list-instances").row("web1")["since"] is None, "it is not up"
     assert cluster.json("start-cluster", "web").row("web1")["status"] == "started"
     assert states(cluster) == {"web1": "running"}
 
