@@ -97,3 +97,18 @@ def test_servers_can_be_looked_at_without_a_readable_history(
         history.write_bytes(kept)
     finally:
         cluster.json("stop-cluster", "web")
+
+
+def test_an_area_that_vanished_is_named(
+    tmp_path: Path, ssh: SshSetting, sshd_factory: Callable[..., Sshd]
+) -> None:
+    cluster = make_cluster(tmp_path, ssh, [sshd_factory()])
+    cluster.json("sync-domain")
+    (cluster.root / "docroot").rename(cluster.root / "docroot.old")
+    for words in (["sync-domain", "--dry-run"], ["sync-domain"]):
+        assert "docroot: the repository has no such folder any more" in str(cluster.json(*words))
+    assert not (cluster.folder("web1") / "docroot").exists()
+    assert "docroot:" not in str(cluster.json("sync-domain"))
+    (cluster.root / "docroot.old").rename(cluster.root / "docroot")
+    cluster.json("sync-domain")
+    assert rsync_finds(cluster.root / "docroot", cluster.folder("web1") / "docroot") == ""

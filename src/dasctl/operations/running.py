@@ -12,7 +12,7 @@ from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.lifecycle import Lifecycle, Sync
 from dasctl.operations.ports import Context, Link
 from dasctl.operations.preparing import pass_over, prepare
-from dasctl.operations.recording import Current, current, left_behind, remembered
+from dasctl.operations.recording import Current, areas_gone, current, left_behind, remembered
 from dasctl.operations.sync import ATTEMPTS, sync_options
 from dasctl.operations.synchronising import Synchronisation
 
@@ -31,10 +31,8 @@ async def run_lifecycle(
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         names = target_names.resolve(domain, targets)
-        moved = left_behind(ctx, domain, names)
-        steps = Lifecycle(
-            ctx=ctx, domain=domain, expected=remembered(ctx, domain, names), stop=stop, start=start, kill=kill
-        )
+        moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
+        steps = Lifecycle(ctx=ctx, domain=domain, expected=last, stop=stop, start=start, kill=kill)
         if sync == "none":
             now = None
             rows = await on_nodes(ctx, domain, by_node(domain, names), steps.node)
@@ -43,7 +41,7 @@ async def run_lifecycle(
             now, results = await _synchronised(ctx, steps, names, sync)
     return summed_up(
         command, [results[name] for name in names], revision=now.revision.number if now is not None else None,
-        warnings=(*(now.warnings if now is not None else ()), *moved),
+        warnings=(*moved, *((*now.warnings, *areas_gone(last, now)) if now is not None else ())),
     )  # fmt: skip
 
 

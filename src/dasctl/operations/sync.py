@@ -13,7 +13,7 @@ from dasctl.core.requests import SyncOptions
 from dasctl.core.stamps import Standing
 from dasctl.operations.ports import Context
 from dasctl.operations.preparing import pass_over, prepare
-from dasctl.operations.recording import Current, current, left_behind
+from dasctl.operations.recording import Current, areas_gone, current, left_behind, remembered
 from dasctl.operations.synchronising import Synchronisation, failed_fields
 
 ATTEMPTS = 3  # looks at a repository whose files change while they are sent
@@ -40,11 +40,11 @@ async def sync(
             domain, full=full, dry_run=dry_run, criterion=criterion, deviations=deviations,
             only=only, exclude=exclude,
         )  # fmt: skip
-        moved = left_behind(ctx, domain, names)
+        moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
         look = partial(current, ctx, domain=domain, criterion=criterion, record=not dry_run)
         now, results = await synchronise(ctx, domain, names, options, look, reload=reload)
     return summed_up(
-        command, results, revision=now.revision.number, warnings=(*now.warnings, *moved),
+        command, results, revision=now.revision.number, warnings=(*now.warnings, *moved, *areas_gone(last, now)),
         data={"dry_run": True} if dry_run else {},
     )  # fmt: skip
 
