@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -249,6 +250,16 @@ def test_a_stranger_on_the_port_is_not_taken_for_the_server_later_either(node: N
             seen = node.look()
             assert (seen["state"], seen["ready"]) == ("starting", False)
     assert node.do("stop")["verdict"] == "done"
+
+
+def test_beats_go_out_while_instances_are_opened_and_judged(node: Node) -> None:
+    node.define()
+    with open(node.root / ".dasctl" / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for op in ("start", "stop", "remove"):
+            *events, (reply, _body) = talk(node.request(op))
+            assert {"event": "beat"} in [event for event, _body in events], op
+            assert "busy" in reply["instances"][0]["message"]
 
 
 def test_reload(node: Node) -> None:

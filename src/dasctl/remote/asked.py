@@ -12,6 +12,7 @@ import threading
 import time
 
 from dasctl.remote import commit, guard, messages, state, words
+from dasctl.remote.beats import Beating
 from dasctl.remote.state import Failure
 from dasctl.remote.wire import Gone
 
@@ -38,6 +39,7 @@ class Asked:
 
 
 def each(
+    link: Link,
     header: Reply,
     before: Callable[[str], None],
     first: Callable[[Asked], Reply | Rest],
@@ -46,10 +48,9 @@ def each(
     common = messages.common(header)
     requests = messages.instances(header, messages.guarded)
     node = state.node_path(common["dir"])
-    return (
-        [_one(common, request, node, before, first) for request in requests],
-        [request["name"] for request in requests],
-    )
+    with Beating(link):
+        ways = [_one(common, request, node, before, first) for request in requests]
+    return ways, [request["name"] for request in requests]
 
 
 def _one(

@@ -143,8 +143,10 @@ class Server:
             return self._sync(header)
         if op == words.LOOK:
             from dasctl.remote import look
+            from dasctl.remote.beats import Beating
 
-            return look.look(header)
+            with Beating(self.link):
+                return look.look(header)
         if op == words.PING:
             from dasctl.remote import ping
 
@@ -160,7 +162,7 @@ class Server:
         if op == words.REMOVE:
             from dasctl.remote import remove
 
-            return remove.remove(header, self.before)
+            return remove.remove(self.link, header, self.before)
         raise messages.BadMessage("op: %r is not a request" % (op,))
 
     def _sync(self, header: Header) -> Header:

@@ -104,11 +104,21 @@ def members(record: Record) -> list[int]:
         return []  # somebody else has that number now, so the session is no more
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit():
+        if name.isdigit() and _may_be_of(int(name), pid):
             process = stat_of(int(name))
             if process is not None and process.session == pid and process.ticks >= record["ticks"]:
                 found.append(int(name))
     return found
+
+
+def _may_be_of(pid: int, session: int) -> bool:
+    """One system call, a tenth of what reading /proc/PID/stat costs: a machine has many processes, and many servers ask."""
+    try:
+        return os.getsid(pid) == session
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
 
 
 def state_of(record: Record | None) -> str:

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from dasctl.remote.wire import Link
+
     Reply = dict[str, Any]
 
 
-def remove(header: Reply, before: Callable[[str], None]) -> Reply:
+def remove(link: Link, header: Reply, before: Callable[[str], None]) -> Reply:
     """Answer a `remove`."""
-    ways, _names = asked.each(header, before, _remove)
+    ways, _names = asked.each(link, header, before, _remove)
     return {"reply": words.REMOVE, "instances": ways}
 
 

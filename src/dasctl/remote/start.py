@@ -32,7 +32,7 @@ def start(link: Link, header: Reply, before: Callable[[str], None]) -> Reply:
     """Answer a `start`."""
     began = time.monotonic()
     # All servers are forked before the first thread is made: a fork among threads may hang in the child.
-    ways, names = asked.each(header, before, lambda instance: _begin(instance, began))
+    ways, names = asked.each(link, header, before, lambda instance: _begin(instance, began))
     node = state.node_path(header["dir"])
     return {"reply": words.START, "instances": asked.together(link, node, names, ways)}
 

@@ -31,7 +31,7 @@ def answer(link: Link, header: Reply, before: Callable[[str], None]) -> Reply:
     """Answer a `stop` or a `reload`."""
     began = time.monotonic()
     step = _begin_stop if header["op"] == words.STOP else _begin_reload
-    ways, names = asked.each(header, before, lambda instance: step(instance, began))
+    ways, names = asked.each(link, header, before, lambda instance: step(instance, began))
     node = state.node_path(header["dir"])
     return {"reply": header["op"], "instances": asked.together(link, node, names, ways)}
 
@@ -39,7 +39,7 @@ def answer(link: Link, header: Reply, before: Callable[[str], None]) -> Reply:
 def _begin_stop(instance: asked.Asked, began: float) -> Reply | asked.Rest:
     place, name = instance.place, instance.request["name"]
     record = process.load(place)
-    if record is None or not process.members(record):
+    if record is None or not (process.lives(record) or process.members(record)):
         if record is not None and not record.get("stopped"):
             process.save(place, {**record, "stopped": time.time()})  # asked to be down, and it is
         place.close()
@@ -126,7 +126,7 @@ def _gone(record: process.Record, deadline: float) -> bool:
     pause = POLL_S
     while True:
         process.ended(record["pid"])  # where it is our own child, it must not stay a zombie
-        if not process.members(record):
+        if not process.lives(record) and not process.members(record):
             return True
         if time.monotonic() >= deadline:
             return False
