@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,18 @@ def run(
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
     """Run `operation` on the domain that is meant; a DasctlError becomes its outcome."""
-    return _timed(command, lambda: operation(connected(options, on_event)))
+    return _timed(command, lambda: _with_revision(connected(options, on_event), operation))
+
+
+async def _with_revision(context: Context, operation: Callable[[Context], Awaitable[Outcome]]) -> Outcome:
+    """The operation's outcome; one that names no revision was about the domain as it stands."""
+    outcome = await operation(context)
+    if outcome.revision is not None:
+        return outcome
+    with suppress(DasctlError):  # a history that cannot be read is told by what needs it
+        head = context.history.head()
+        return replace(outcome, revision=head.number if head is not None else None)
+    return outcome
 
 
 def run_without_domain(

@@ -167,12 +167,14 @@ def test_what_every_request_carries():
 
 
 def test_what_an_instance_is_told():
-    options = SyncOptions(criterion="hash", deviations="fail", full=True, only=("a",), exclude=("b",))
+    options = SyncOptions(
+        criterion="hash", deviations="fail", full=True, only=("a",), exclude=("b",), excluded=("c",)
+    )
     (instance,) = made(want(NEW, old=(OLD,)), options=options).header["instances"]
     assert instance == {
         "name": "web1", "expect": [6, "dd"], "lead": REVISION.as_lead(), "config_id": 5,
         "parts": [["docroot", NEW.digest]], "criterion": "hash", "deviations": "fail", "full": True,
-        "only": ["a"], "except": ["b"],
+        "only": ["a"], "except": ["b"], "excluded": ["c"],
     }  # fmt: skip
 
 

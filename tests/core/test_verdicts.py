@@ -46,6 +46,11 @@ MALFORMED = [
     ("a place that is no object", {"instances": [{**GOOD, "at": 7}]}),
     ("a revision that is no number", {"instances": [{**GOOD, "at": {**AT, "revision": "new"}}]}),
     ("a time that is none", {"instances": [{**GOOD, "at": {**AT, "when": "noon"}}]}),
+    ("a count that is no number", {"instances": [{**GOOD, "changed": "x"}]}),
+    ("a count without end", {"instances": [{**GOOD, "deleted": float("inf")}]}),
+    ("deviations that are none", {"instances": [{**GOOD, "deviations": [{"path": 5}]}]}),
+    ("problems that are no objects", {"instances": [{**GOOD, "problems": [[1]]}]}),
+    ("changes that are no list", {"instances": [{**GOOD, "changes": {"a": 1}}]}),
     ("a number that nobody can count to", {"instances": [{**GOOD, "at": {**AT, "revision": float("inf")}}]}),
 ]  # fmt: skip
 

@@ -199,9 +199,9 @@ def test_links_out_of_the_repository_are_refused_from_either_side(cluster: Clust
     os.symlink(secret, cluster.root / "docroot/folder")
     os.symlink(secret / "key", cluster.root / "docroot/file")
     os.symlink("../../secret/key", cluster.root / "docroot/up")
-    run = cluster.json("sync-cluster", "web")
+    run = refused(cluster, "sync-cluster", "web", code=1)
     for name in ("folder", "file", "up"):
-        assert any(f"docroot/{name}" in warning for warning in run.json["warnings"]), str(run)
+        assert f"docroot/{name}" in run.json["error"]["message"], str(run)
         assert not os.path.lexists(cluster.folder("web1") / "docroot" / name)
     (cluster.root / "lib/common.txt").unlink()
     (cluster.root / "lib").rmdir()

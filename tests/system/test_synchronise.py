@@ -94,13 +94,42 @@ def test_links_that_lead_out_sockets_and_pipes_are_named_and_left_out(cluster: C
     try:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind("sock")
-            run = cluster.json("sync-cluster", "web")
+            run = cluster.json("sync-cluster", "web", code=1)
+            verified = cluster.run("verify-domain")
     finally:
         os.chdir(where)
-    warnings = "\n".join(run.json["warnings"])
+    warnings, error = "\n".join(run.json["warnings"]), run.json["error"]["message"]
+    assert ("docroot/pipe" in warnings, "docroot/sock" in warnings) == (True, True)
+    assert ("docroot/out" in error, "docroot/up" in error) == (True, True)
     for name in ("docroot/out", "docroot/up", "docroot/pipe", "docroot/sock"):
-        assert name in warnings
         assert not os.path.lexists(cluster.folder("web1") / name)
+    assert (cluster.folder("web1") / "docroot/index.html").exists()  # all else is there
+    assert verified.code == 2
+    assert "docroot/out" in verified.err
+    assert "docroot/up" in cluster.run("sync-cluster", "web", "--quiet").err  # cron hears of it each time
+
+
+def test_full_spares_what_the_domain_excludes(cluster: Cluster) -> None:
+    cluster.edit_yaml("domain: {name: shop,", "domain: {name: shop, exclude: ['*.swp', cache/],")
+    cluster.json("sync-cluster", "web")
+    docroot = cluster.folder("web1") / "docroot"
+    (docroot / "cache/deep").mkdir(parents=True)
+    for name in ("mine.swp", "mine.txt", "cache/deep/file"):
+        (docroot / name).write_text("the node's own")
+    cluster.json("sync-cluster", "web", "--full")
+    assert (docroot / "mine.swp").exists()
+    assert (docroot / "cache/deep/file").exists()
+    assert not (docroot / "mine.txt").exists()
+
+
+def test_the_config_of_an_instance_that_is_no_more_goes_to_nobody(cluster: Cluster) -> None:
+    cluster.write("config/web1-config/key", "secret")
+    cluster.json("sync-cluster", "web")
+    assert (cluster.folder("web1") / "config/key").read_text() == "secret"
+    cluster.json("delete-instance", "web1")
+    warnings = cluster.json("sync-cluster", "web").json["warnings"]
+    assert "web1-config" in warnings[0]
+    assert not [path for path in cluster.folder("web2").rglob("*") if path.name in ("key", "web1-config")]
 
 
 def test_a_foreign_file_stays_and_full_removes_it(cluster: Cluster) -> None:

@@ -149,7 +149,8 @@ class MemoryRepository:
             thing = self._things[path]
             fault = _fault(path, thing)
             if fault:
-                problems.append(ScanProblem(path=path, message=fault))
+                refused = stat.S_ISLNK(thing.mode)
+                problems.append(ScanProblem(path=path, message=fault, refused=refused))
             else:
                 yield self._entry(path)
 

@@ -149,7 +149,7 @@ class Walk:
             return
         fault = areas.link_fault(path, target)
         if fault:
-            self._found.problems.append(ScanProblem(path=path, message=fault))
+            self._found.problems.append(ScanProblem(path=path, message=fault, refused=True))
         else:
             self._found.lines.append(encode([Entry(path, "l", 0o777, 0, seen.st_mtime_ns, target)]))
 

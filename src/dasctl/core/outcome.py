@@ -152,6 +152,13 @@ def summed_up(
     )  # fmt: skip
 
 
+def spoiled(outcome: Outcome, problem: Problem) -> Outcome:
+    """`outcome` with a failure that belongs to none of its results; one that had failed already stays as it was."""
+    if outcome.exit_code != ExitCode.OK:
+        return replace(outcome, warnings=(*outcome.warnings, *problem.message.splitlines()))
+    return replace(outcome, status=FAILED, exit_code=problem.exit_code, error=problem)
+
+
 def _verdict(rows: tuple[Result, ...]) -> tuple[ExitCode, str]:
     bad = [row for row in rows if not row.good]
     if not bad:

@@ -41,11 +41,11 @@ def place_of(entry: Entry) -> bytes:
 class ConfigFolder:
     """The repository's `config/`, taken apart into the common files and the overlays.
 
-    `problems` holds (path, message) of what is not laid over anything.
+    `problems` holds (path, message, whether it is refused) of what is not laid over anything.
     """
 
     def __init__(self, entries: Iterable[Entry], domain: Domain) -> None:
-        self.problems: list[tuple[bytes, str]] = []
+        self.problems: list[tuple[bytes, str, bool]] = []
         self._domain = domain
         self._common: Tree = {}
         self._overlays: dict[bytes, Tree] = {}
@@ -90,10 +90,12 @@ class ConfigFolder:
         owned = bool(owners_of(name, self._domain))
         if not owned:
             nobody = f"no cluster or instance is called {name.removesuffix(SUFFIX)!r}"
-            self.problems.append((entry.path, f"{nobody}, so these files go to every instance"))
-        elif entry.kind == "l":
+            # Perhaps the name is mistyped, or its instance was deleted: what it holds may be secret, so nobody gets it.
+            self.problems.append((entry.path, f"{nobody}, so these files go to nobody", False))
+            return entry.kind == "d"
+        if entry.kind == "l":
             self.problems.append(
-                (entry.path, "a link is not taken for a server's own config; make it a folder")
+                (entry.path, "a link is not taken for a server's own config; make it a folder", False)
             )
             return False
         return owned
@@ -107,7 +109,7 @@ class ConfigFolder:
             )
         fault = areas.link_fault(path, entry.digest) if entry.kind == "l" else ""
         if fault:
-            self.problems.append((entry.path, f"as {printable(path)}: {fault}"))
+            self.problems.append((entry.path, f"as {printable(path)}: {fault}", True))
         else:
             self._overlays[folder][path] = entry._replace(path=path)
 

@@ -41,6 +41,9 @@ class SyncOptions:
     dry_run: bool = False
     only: tuple[str, ...] | None = None
     exclude: tuple[str, ...] | None = None
+    excluded: tuple[
+        str, ...
+    ] = ()  # the domain's own patterns: what they match stays on nodes even with `full`
 
     @property
     def partial(self) -> bool:
@@ -135,4 +138,5 @@ def _instance(want: Want, revision: Revision, options: SyncOptions) -> dict[str,
         "full": options.full,
         "only": list(options.only) if options.only is not None else None,
         "except": list(options.exclude) if options.exclude is not None else None,
+        "excluded": list(options.excluded) if options.full else None,
     }

@@ -20,10 +20,11 @@ from dasctl.remote.paths import printable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanProblem:
-    """Something in the repository that is not synchronised: a socket, a device, a link that leads out."""
+    """Something in the repository that is not synchronised: a socket, a device; `refused`: a link that leads out."""
 
     path: bytes
     message: str
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,9 @@ def build(domain: Domain, scan: Scan, definitions: Mapping[str, Entry]) -> Slice
         wanted = ["applications", *_applications(deployed, owners), "lib", "docroot"]
         parts = [configs.part(name, definitions[name]), *(shared[part] for part in wanted if part in shared)]
         by_instance[name] = Slice(instance=name, parts=tuple(parts))
-    found = (ScanProblem(path=path, message=message) for path, message in folder.problems)
+    found = (
+        ScanProblem(path=path, message=message, refused=refused) for path, message, refused in folder.problems
+    )
     return Slices(
         by_instance=by_instance,
         contents=Contents(

@@ -16,6 +16,14 @@ from dasctl.remote import words
 
 VERDICTS = frozenset({words.DONE, words.UNCHANGED, words.STANDS, words.NEEDS, words.REFUSED, words.FAILED})
 
+# What is told of a synchronisation: numbers, and lists of objects with the texts that they must have.
+_COUNTS = ("changed", "touched", "deleted")
+_LISTS = {
+    "deviations": ("path", "kind", "action"),
+    "changes": ("path", "why"),
+    "problems": ("path", "message"),
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class At:
@@ -79,6 +87,13 @@ def _name(row: Any) -> Any:
 def _read(row: Mapping[str, Any]) -> Verdict:
     if row["verdict"] not in VERDICTS:
         raise ValueError(row["verdict"])
+    for key in _COUNTS:
+        if type(row.get(key, 0)) is not int:
+            raise TypeError(f"{key}: {row[key]!r:.80}")
+    for key, texts in _LISTS.items():
+        for item in row.get(key) or ():
+            if not all(isinstance(item[text], str) for text in texts):
+                raise TypeError(f"{key}: {item!r:.80}")
     return Verdict(name=row["name"], verdict=row["verdict"], at=read_at(row.get("at")), more=row)
 
 

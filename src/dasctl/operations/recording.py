@@ -16,6 +16,7 @@ from dasctl.operations.ports import Context
 from dasctl.remote.paths import printable
 
 EDITED_IN_PLACE = "files edited in place"
+FIRST_SEEN = "the domain as it was first seen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Current:
     revision: Revision
     new: bool
     warnings: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()  # links that lead out: the repository holds what no node gets
 
 
 def current(
@@ -46,18 +48,28 @@ def current(
     found = slices_of(ctx, domain, criterion=criterion or domain.domain.criterion)
     head = ctx.history.head()
     membership, epoch = config_id(domain), ctx.history.epoch()
-    warnings = tuple(f"{printable(problem.path)}: {problem.message}" for problem in found.problems)
+    told = {"warnings": told_of(found, refused=False), "refused": told_of(found, refused=True)}
     if head is not None and (head.state, head.config_id, head.epoch) == (found.state, membership, epoch):
-        return Current(domain=domain, slices=found, revision=head, new=False, warnings=warnings)
+        return Current(domain=domain, slices=found, revision=head, new=False, **told)
     revision = Revision(
         number=head.number + 1 if head else 1, epoch=epoch, config_id=membership, who=ctx.who.user,
-        host=ctx.who.host, when=ctx.clock.now(), command=ctx.who.command, summary=summary, state=found.state,
+        host=ctx.who.host, when=ctx.clock.now(), command=ctx.who.command,
+        summary=FIRST_SEEN if head is None and summary == EDITED_IN_PLACE else summary, state=found.state,
     )  # fmt: skip
     if record:
         revision = ctx.history.record(revision, found.repository)
     else:
         revision = revision.sealed(head.digest if head else "")
-    return Current(domain=domain, slices=found, revision=revision, new=True, warnings=warnings)
+    return Current(domain=domain, slices=found, revision=revision, new=True, **told)
+
+
+def told_of(found: Slices, *, refused: bool) -> tuple[str, ...]:
+    """What is not synchronised, a line each: what is refused, or the rest."""
+    return tuple(
+        f"{printable(problem.path)}: {problem.message}"
+        for problem in found.problems
+        if problem.refused == refused
+    )
 
 
 def slices_of(ctx: Context, domain: Domain, *, criterion: Criterion) -> Slices:

@@ -41,7 +41,7 @@ async def run_lifecycle(
             now, results = await _synchronised(ctx, steps, names, sync)
     return summed_up(
         command, [results[name] for name in names], revision=now.revision.number if now is not None else None,
-        warnings=(*moved, *((*now.warnings, *areas_gone(last, now)) if now is not None else ())),
+        warnings=(*moved, *((*now.warnings, *now.refused, *areas_gone(last, now)) if now is not None else ())),
     )  # fmt: skip
 
 

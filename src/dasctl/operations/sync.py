@@ -7,7 +7,7 @@ from functools import partial
 
 from dasctl.core import targets as target_names
 from dasctl.core.domain import Criterion, Deviations, Domain
-from dasctl.core.outcome import Outcome, Result, summed_up
+from dasctl.core.outcome import Outcome, Problem, Result, spoiled, summed_up
 from dasctl.core.patterns import regexes
 from dasctl.core.requests import SyncOptions
 from dasctl.core.stamps import Standing
@@ -43,10 +43,19 @@ async def sync(
         moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
         look = partial(current, ctx, domain=domain, criterion=criterion, record=not dry_run)
         now, results = await synchronise(ctx, domain, names, options, look, reload=reload)
-    return summed_up(
+    outcome = summed_up(
         command, results, revision=now.revision.number, warnings=(*now.warnings, *moved, *areas_gone(last, now)),
         data={"dry_run": True} if dry_run else {},
     )  # fmt: skip
+    return spoiled(outcome, links_refused(now.refused)) if now.refused else outcome
+
+
+def links_refused(refused: Sequence[str]) -> Problem:
+    """The failure that links of the repository amount to: all else was synchronised, and they never will be."""
+    return Problem(
+        message="\n".join(["links of the repository are refused; all else is synchronised", *refused]),
+        hint="let them point to something in the same domain, or exclude them in config/domain.yaml",
+    )
 
 
 def sync_options(
@@ -67,6 +76,7 @@ def sync_options(
         dry_run=dry_run,
         only=regexes(tuple(only)) if only else None,
         exclude=regexes(tuple(exclude)) if exclude else None,
+        excluded=regexes(tuple(domain.domain.exclude)) if full and domain.domain.exclude else (),
     )
 
 

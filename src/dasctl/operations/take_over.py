@@ -32,7 +32,7 @@ async def take_over(ctx: Context, targets: Sequence[str]) -> Outcome:
             ctx, now.domain, names, sync_options(now.domain), lambda: now, override=places
         )
     return summed_up(
-        "take-over", results, revision=now.revision.number, warnings=now.warnings, changed=True,
+        "take-over", results, revision=now.revision.number, warnings=(*now.warnings, *now.refused), changed=True,
         data={"epoch": now.revision.epoch},
     )  # fmt: skip
 

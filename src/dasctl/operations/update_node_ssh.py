@@ -5,8 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from dasctl.core.domain import Node
-from dasctl.core.edits import Edit, Put
+from dasctl.core.edits import Drop, Edit, Put
 from dasctl.core.outcome import Outcome, Result, summed_up
+from dasctl.errors import UsageError
 from dasctl.operations.create_node_ssh import admitted, key_fields, node_value
 from dasctl.operations.editing import edited, known
 from dasctl.operations.ports import Context
@@ -26,9 +27,14 @@ async def update_node_ssh(
     host_key: str | None = None,
     force: bool = False,
 ) -> Outcome:
-    """Change the options that are given, keep the others; the host key must be known or accepted."""
+    """Change the options that are given, take away the empty ones, keep the others; the host key must be known or accepted."""
     given = {"host": host, "port": port, "user": user, "key": key, "dir": dir, "jump": jump}
-    changes = {field: value for field, value in given.items() if value is not None}
+    # An empty word takes an option away: --jump ''.
+    changes = {field: value or None for field, value in given.items() if value is not None}
+    if "host" in changes and not changes["host"]:
+        raise UsageError(
+            "--nodehost must not be empty", hint="give the host or address that its sshd is reached by"
+        )
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         known("node", name, domain.nodes)
@@ -50,5 +56,6 @@ def _edits(name: str, before: Node, after: Node) -> list[Edit]:
     """One edit per key that differs, so that the others keep their lines and comments."""
     old, new = node_value(before), node_value(after)
     return [
-        Put(path=("nodes", name, key), value=value) for key, value in new.items() if old.get(key) != value
+        *(Drop(path=("nodes", name, key)) for key in old if key not in new),
+        *(Put(path=("nodes", name, key), value=value) for key, value in new.items() if old.get(key) != value),
     ]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dasctl.core.outcome import OK, Outcome, Result, summed_up
+from dasctl.errors import InvalidDomain
 from dasctl.operations.ports import Context
-from dasctl.operations.recording import slices_of
-from dasctl.remote.paths import printable
+from dasctl.operations.recording import slices_of, told_of
 
 
 async def verify_domain(ctx: Context) -> Outcome:
     """Raises InvalidDomain with all faults; warnings name what is valid but surprising."""
     domain = ctx.store.load()
     found = slices_of(ctx, domain, criterion=domain.domain.criterion)
-    warnings = [
-        *ctx.store.warnings(domain),
-        *(f"{printable(problem.path)}: {problem.message}" for problem in found.problems),
-    ]
+    refused = told_of(found, refused=True)
+    if refused:
+        raise InvalidDomain(
+            "the repository has links that are refused",
+            faults=refused,
+            hint="let them point to something in the same domain, or exclude them in config/domain.yaml",
+        )
+    warnings = [*ctx.store.warnings(domain), *told_of(found, refused=False)]
     counts = {
         "domain": domain.domain.name, "nodes": len(domain.nodes), "clusters": len(domain.clusters),
         "instances": len(domain.instances), "applications": len(domain.applications),

@@ -100,12 +100,14 @@ def plan(
     policy: str = "overwrite",
     full: bool = False,
     matches: Callable[[bytes], bool] | None = None,
+    excluded: Callable[[bytes], bool] | None = None,
 ) -> Plan:
     """What turns the disk into `wanted`. `policy` "fail" plans like "overwrite": the caller looks at the deviations.
 
-    `matches`: the paths that the plan may be about; folders above them are made all the same.
+    `matches`: the paths that the plan may be about; folders above them are made all the same. `excluded`: foreign files
+    that stay even with `full`.
     """
-    return _Planner(ancestor, wanted, seen, policy == "keep", full, matches).run()
+    return _Planner(ancestor, wanted, seen, policy == "keep", full, matches, excluded).run()
 
 
 class _Planner:
@@ -117,9 +119,10 @@ class _Planner:
         keep: bool,
         full: bool,
         matches: Callable[[bytes], bool] | None,
+        excluded: Callable[[bytes], bool] | None,
     ) -> None:
         self.ancestor, self.wanted, self.seen = ancestor, wanted, seen
-        self.keep, self.full, self.matches = keep, full, matches
+        self.keep, self.full, self.matches, self.excluded = keep, full, matches, excluded
         self.plan = Plan()
         self.closed = b""  # a kept file stands where a folder is wanted: nothing below can be made
         self.cleared = b""  # a folder is in the way of a file: all below has to go
@@ -169,7 +172,8 @@ class _Planner:
         actual, before = self._actual(path), _entry(self.ancestor, path)
         if actual is None:
             return
-        goes = self.full or bool(self.cleared and path.startswith(self.cleared))
+        spared = before is None and self.excluded is not None and self.excluded(path)
+        goes = (self.full and not spared) or bool(self.cleared and path.startswith(self.cleared))
         if actual.kind == "d":
             if goes or (before is not None and before.kind == "d"):
                 self.plan.rmdir.append(path)

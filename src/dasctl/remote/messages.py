@@ -111,6 +111,7 @@ def sync_instance(item: Header) -> Header:
         only=_patterns(item, "only"),
     )
     checked["except"] = _patterns(item, "except")
+    checked["excluded"] = _patterns(item, "excluded")
     return checked
 
 

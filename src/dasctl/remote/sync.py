@@ -191,6 +191,7 @@ class Syncing:
             policy=request["deviations"],
             full=request["full"],
             matches=matches,
+            excluded=work.excluded(),
         )
         self._count_needs(work)
 

@@ -55,6 +55,15 @@ class Work:
 
         return matches
 
+    def excluded(self) -> Callable[[bytes], bool] | None:
+        """Which foreign files stay even with `full`; None: none."""
+        if not self.request["full"] or not self.request["excluded"]:
+            return None
+        import re
+
+        patterns = [re.compile(pattern) for pattern in self.request["excluded"]]
+        return lambda path: any(pattern.search(path.decode("latin-1")) for pattern in patterns)
+
     def same_parts(self) -> bool:
         """Whether the parts that are wanted are those that are there."""
         return [[name, digest] for name, digest, _data in self.parts] == self.kept.listing
