@@ -19,6 +19,7 @@ from dasctl.remote import frames
 from dasctl.remote.words import MARKER, MINIMUM_PYTHON, PROTOCOL
 
 SILENCE_S = 60.0  # a link that neither says nor takes anything for so long counts as gone; helpers beat
+MAX_REPLY = 1 << 24  # bytes of a reply's body: the helper's have none, and a node must not fill our memory
 MAX_NOISE = 64 << 10  # bytes that a login script may print before the helper speaks
 STDERR_TAIL = 4 << 10  # bytes of standard error that are kept for messages
 _PIECE = 64 << 10  # bytes written between two looks at the far side's appetite
@@ -74,7 +75,7 @@ class StreamLink:
         self._peer = peer
         self._stream = stream
         self._greeting_s = greeting_s
-        self._decoder = frames.Decoder()
+        self._decoder = frames.Decoder(largest=MAX_REPLY)
         self._frames: deque[tuple[Header, bytes]] = deque()
         self._noise: bytearray | None = bytearray(b"\n")  # None: the marker has been seen
         self._greeting: Header | None = None
