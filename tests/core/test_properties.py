@@ -182,3 +182,11 @@ def test_pieces_lose_nothing(template: str) -> None:
         whole = "".join(f"${{{p.name}}}" if isinstance(p, Reference) else p for p in pieces)
         # What a comment hides keeps its `$${`; elsewhere one of the two `$` goes.
         assert whole.replace("$", "") == template.replace("$", "")
+
+
+def test_a_value_that_grows_without_bound_is_a_fault() -> None:
+    given = {"p0": "x" * 10, **{f"p{n}": f"${{p{n - 1}}}" * 10 for n in range(1, 12)}}
+    known = Scope(given=given, places={name: ("domain", "properties", name) for name in given}, built_in={})
+    assert len(known.text("${p3}")) == 10_000
+    with pytest.raises(PropertyError, match="a value of more than"):
+        known.text("${p11}")

@@ -45,6 +45,7 @@ class Folder:
 
 
 Value = tuple[str | Folder, ...]
+LONGEST_VALUE = 100_000  # characters; a shell takes no longer argument (MAX_ARG_STRLEN of Linux is 128 KiB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +110,13 @@ class Scope:
 
     def _filled(self, template: str, on_the_way: tuple[str, ...]) -> Value:
         filled: list[str | Folder] = []
+        size = 0
         for piece in text_pieces(template):
-            if isinstance(piece, Reference):
-                filled += self._value(piece.name, on_the_way)
-            else:
-                filled.append(piece)
+            more = self._value(piece.name, on_the_way) if isinstance(piece, Reference) else (piece,)
+            size += sum(len(part) for part in more if isinstance(part, str))
+            if size > LONGEST_VALUE:  # properties made of properties grow without bound in a few lines
+                raise PropertyError(f"a value of more than {LONGEST_VALUE:,} characters")
+            filled += more
         return _joined(filled)
 
 

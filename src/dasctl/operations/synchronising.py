@@ -177,7 +177,7 @@ class Synchronisation:
     def _step(self, node: str, course: _Course, verdict: Verdict) -> None:
         match verdict.verdict:
             case words.DONE | words.UNCHANGED:
-                pass
+                self._confirmed(node, verdict)
             case words.NEEDS:
                 course.needs = self._needed(node, course, verdict)
             case words.STANDS:
@@ -187,6 +187,17 @@ class Synchronisation:
                 raise verdicts.refusal(verdict, node)
             case _:
                 raise verdicts.failure(verdict, node)
+
+    def _confirmed(self, node: str, verdict: Verdict) -> None:
+        """Believe only a node that says itself that it stands where it was led."""
+        if self.options.dry_run or self.options.partial:
+            return
+        if verdict.at is None or verdict.at.standing != self.now.revision.standing:
+            raise ProtocolError(
+                f"node {node}: said that {verdict.name} is synchronised, but not that it stands at revision "
+                f"{self.now.revision.number}",
+                hint="synchronise again; if it stays so, look at the node's .dasctl folder of that instance",
+            )
 
     def _needed(self, node: str, course: _Course, verdict: Verdict) -> tuple[str, ...]:
         needs = tuple(str(digest) for digest in verdict.more.get("contents") or ())
