@@ -27,7 +27,7 @@ async def update_node_ssh(
     host_key: str | None = None,
     force: bool = False,
 ) -> Outcome:
-    """Change the options that are given, take away the empty ones, keep the others; the host key must be known or accepted."""
+    """Change the options that are given, drop the empty ones, keep the others; the host key must be known or accepted."""
     given = {"host": host, "port": port, "user": user, "key": key, "dir": dir, "jump": jump}
     # An empty word takes an option away: --jump ''.
     changes = {field: value or None for field, value in given.items() if value is not None}
