@@ -86,6 +86,24 @@ def killed(cluster: Cluster, words: tuple[str, ...], after_s: float) -> int:
     return process.returncode
 
 
+def helpers_ended(cluster: Cluster) -> None:
+    """Wait for helpers of a command that was killed: one that had heard all finishes its commit."""
+    homes = [os.fsencode(f"HOME={server.home}") for server in cluster.nodes.values()]
+    deadline = time.monotonic() + 60
+    while any(_is_helper_of(pid, homes) for pid in os.listdir("/proc") if pid.isdigit()):
+        assert time.monotonic() < deadline, "a helper goes on and on"
+        time.sleep(0.02)
+
+
+def _is_helper_of(pid: str, homes: list[bytes]) -> bool:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"sys.stdin.buffer" in command and any(home in environment for home in homes)
+
+
 def test_dasctl_is_killed_while_it_synchronises(cluster: Cluster) -> None:
     cluster.json("sync-cluster", "web")
     began = time.monotonic()
@@ -93,6 +111,7 @@ def test_dasctl_is_killed_while_it_synchronises(cluster: Cluster) -> None:
     whole_s = time.monotonic() - began
     cut = 0
     for turn in range(1, KILLS + 1):
+        helpers_ended(cluster)
         before = {name: tree_of(cluster.folder(name) / "docroot") for name in ("web1", "web2")}
         changed(cluster, turn)
         # Most of a command is its start: the second half is where things happen.
