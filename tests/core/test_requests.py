@@ -45,7 +45,7 @@ def want(*parts: Part, old: tuple[Part, ...] = (), name: str = "web1", trusted: 
 
 def made(*wants: Want, kept: tuple[Part, ...] = (), options: SyncOptions = OPTIONS) -> requests.Request:
     known = {p.digest: p.data for p in kept}
-    return requests.sync(DOMAIN, "n1", wants, REVISION, options, known.get)
+    return requests.sync(DOMAIN, "n1", wants, REVISION, options, requests.Deltas(known.get))
 
 
 def blobs(request: requests.Request) -> dict[str, tuple[str | None, bytes]]:
@@ -183,3 +183,16 @@ def test_a_request_that_leads_nowhere():
         "name": "web1", "expect": [6, "dd"], "lead": None, "config_id": 5, "wait": True,
     }  # fmt: skip
     assert requests.guarded("web1", None, None)["expect"] is None
+
+
+def test_a_delta_is_made_once_for_all_nodes():
+    asked = []
+
+    def kept(digest):
+        asked.append(digest)
+        return OLD.data if digest == OLD.digest else None
+
+    deltas = requests.Deltas(kept)
+    assert deltas.of(OLD.digest, NEW) is deltas.of(OLD.digest, NEW)
+    assert asked == [OLD.digest]
+    assert deltas.of("gone", NEW).base is None

@@ -61,6 +61,39 @@ class Request:
     sizes: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """How a part travels: `packed` against `base` (None: as a whole); `contents` are its new files, SHA-256 to size."""
+
+    base: str | None
+    packed: bytes
+    contents: Mapping[str, int]
+
+
+class Deltas:
+    """Deltas of parts, each made once for all nodes that stand at the same place. `kept_part` finds old parts by digest."""
+
+    def __init__(self, kept_part: Callable[[str], bytes | None]) -> None:
+        self._kept_part = kept_part
+        self._made: dict[tuple[str | None, str], Delta] = {}
+
+    def of(self, base: str | None, part: Part) -> Delta:
+        """The delta from the part with digest `base` to `part`; the whole where `base` is None or no longer kept."""
+        key = (base, part.digest)
+        if key not in self._made:
+            self._made[key] = self._make(base, part)
+        return self._made[key]
+
+    def _make(self, base: str | None, part: Part) -> Delta:
+        old = self._kept_part(base) if base is not None else None
+        way = part.data if old is None else manifest.changes(old, part.data)
+        return Delta(
+            base=base if old is not None else None,
+            packed=zlib.compress(way, BLOB_LEVEL),
+            contents=dict(_new_contents(old or b"", part.data)),
+        )
+
+
 def envelope(op: str, domain: Domain, node: str, epoch: int, **more: Any) -> dict[str, Any]:
     """What every request carries."""
     return {
@@ -82,37 +115,33 @@ def sync(
     wants: Sequence[Want],
     revision: Revision,
     options: SyncOptions,
-    kept_part: Callable[[str], bytes | None],
+    deltas: Deltas,
 ) -> Request:
-    """The request that brings instances of `node` to `revision`. `kept_part` finds old parts by digest."""
-    blobs: dict[str, tuple[str | None, bytes]] = {}
+    """The request that brings instances of `node` to `revision`; `deltas` is shared by the requests to all nodes."""
+    blobs: dict[str, Delta] = {}
     unasked: dict[str, int] = {}
     for want in wants:
         for part in want.slice.parts:
             base = want.parts.get(part.name)
             if base == part.digest or part.digest in blobs:
                 continue
-            base_data = kept_part(base) if base is not None else None
-            blobs[part.digest] = _blob(base if base_data is not None else None, base_data, part)
+            delta = deltas.of(base, part)
+            blobs[part.digest] = delta
             is_new = base is None  # and so are its contents
-            if want.trusted and (is_new or base_data is not None):
-                unasked.update(_new_contents(base_data or b"", part.data))
+            if want.trusted and (is_new or delta.base is not None):
+                unasked.update(delta.contents)
     if sum(unasked.values()) > UNASKED_LIMIT or options.dry_run or options.partial:
         unasked = {}
     header = envelope(
         words.SYNC, domain, node, revision.epoch,
         dry_run=options.dry_run,
-        blobs=[{"part": digest, "base": base, "size": len(data)} for digest, (base, data) in blobs.items()],
+        blobs=[
+            {"part": digest, "base": delta.base, "size": len(delta.packed)} for digest, delta in blobs.items()
+        ],
         instances=[_instance(want, revision, options) for want in wants],
     )  # fmt: skip
-    body = b"".join(data for _, data in blobs.values())
+    body = b"".join(delta.packed for delta in blobs.values())
     return Request(header=header, body=body, unasked=tuple(unasked), sizes=unasked)
-
-
-def _blob(base: str | None, base_data: bytes | None, part: Part) -> tuple[str | None, bytes]:
-    if base is None or base_data is None:
-        return None, zlib.compress(part.data, BLOB_LEVEL)
-    return base, zlib.compress(manifest.changes(base_data, part.data), BLOB_LEVEL)
 
 
 def _new_contents(base: bytes, wanted: bytes) -> Iterable[tuple[str, int]]:

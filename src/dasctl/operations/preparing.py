@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from dasctl.core.domain import Domain
 from dasctl.core.outcome import Result
-from dasctl.core.requests import SyncOptions
+from dasctl.core.requests import Deltas, SyncOptions
 from dasctl.core.stamps import Standing
 from dasctl.operations.contents import ContentStreams
 from dasctl.operations.fanout import by_node, on_nodes
@@ -34,6 +34,7 @@ async def prepare(
     now = await asyncio.to_thread(look)
     return Synchronisation(
         ctx=ctx, now=now, options=options, streams=ContentStreams(ctx.repository, now.slices.contents),
+        deltas=Deltas(ctx.history.part),
         expected=remembered(ctx, now.domain, names), override=override or {}, reload=reload,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any
 from dasctl.core import requests, verdicts
 from dasctl.core.outcome import Problem, Result, status_of_error
 from dasctl.core.reloading import wants_reload
-from dasctl.core.requests import SyncOptions, Want
+from dasctl.core.requests import Deltas, SyncOptions, Want
 from dasctl.core.stamps import Standing
 from dasctl.core.verdicts import Verdict
 from dasctl.errors import DasctlError, ProtocolError, RepositoryError
@@ -50,6 +50,7 @@ class Synchronisation:
     now: Current
     options: SyncOptions
     streams: ContentStreams
+    deltas: Deltas
     expected: Mapping[str, Acknowledged]
     override: Mapping[str, Standing | None] = field(
         default_factory=dict
@@ -118,7 +119,7 @@ class Synchronisation:
             [c.want for c in courses],
             self.now.revision,
             self.options,
-            self.ctx.history.part,
+            self.deltas,
         )
         courses[0].sent += len(request.body)
         reply = await link.ask(
