@@ -19,6 +19,7 @@ from tests.system.failing import decent
 from tests.system.sshd import Sshd, SshSetting
 
 KILLS = 21
+MOST_TURNS = 3 * KILLS  # on a loaded machine fewer kills hit: then there are more of them
 AREAS = ("docroot", "lib", "applications/hello")
 
 
@@ -110,12 +111,14 @@ def test_dasctl_is_killed_while_it_synchronises(cluster: Cluster) -> None:
     cluster.json("sync-cluster", "web")
     whole_s = time.monotonic() - began
     cut = 0
-    for turn in range(1, KILLS + 1):
+    for turn in range(1, MOST_TURNS + 1):
+        if turn > KILLS and cut > KILLS // 4:
+            break
         helpers_ended(cluster)
         before = {name: tree_of(cluster.folder(name) / "docroot") for name in ("web1", "web2")}
         changed(cluster, turn)
         # Most of a command is its start: the second half is where things happen.
-        status = killed(cluster, ("sync-cluster", "web"), whole_s * (0.3 + 0.65 * turn / KILLS))
+        status = killed(cluster, ("sync-cluster", "web"), whole_s * (0.3 + 0.65 * (turn % KILLS + 1) / KILLS))
         cut += status == -signal.SIGKILL
         whole(cluster)
         for name in ("web1", "web2"):
@@ -123,7 +126,7 @@ def test_dasctl_is_killed_while_it_synchronises(cluster: Cluster) -> None:
         if turn % 3 == 0:
             settled(cluster)
     settled(cluster)
-    assert cut, "none was killed in its course: the delays no longer fit"  # how many depends on the load
+    assert cut > KILLS // 4, "hardly any was killed in its course"
     assert rsync_finds(cluster.root / "docroot", cluster.folder("web1") / "docroot", "--checksum") == ""
     assert cluster.json("sync-cluster", "web").json["status"] == "unchanged"
 
@@ -240,10 +243,12 @@ while time.monotonic() < deadline:
 def test_the_helper_is_killed(cluster: Cluster) -> None:
     cluster.json("sync-cluster", "web")
     cut = 0
-    for turn in range(1, KILLS + 1):
+    for turn in range(1, MOST_TURNS + 1):
+        if turn > KILLS and cut > KILLS // 4:
+            break
         before = tree_of(cluster.folder("web1") / "docroot")
         changed(cluster, turn)
-        after_s = 0.002 + 0.006 * turn
+        after_s = 0.002 + 0.006 * (turn % KILLS + 1)
         killer = subprocess.Popen(
             [sys.executable, "-c", HELPERS, str(cluster.nodes["n1"].pid), str(after_s)],
             stdout=subprocess.PIPE, text=True,
@@ -264,4 +269,4 @@ def test_the_helper_is_killed(cluster: Cluster) -> None:
         if turn % 3 == 0:
             settled(cluster)
     settled(cluster)
-    assert cut, "none was killed in its course: the delays no longer fit"  # how many depends on the load
+    assert cut > KILLS // 4, "hardly any was killed in its course"
