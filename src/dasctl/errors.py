@@ -88,6 +88,10 @@ class RepositoryError(DasctlError):
     """A file of the repository could not be read, or keeps changing while it is read."""
 
 
+class ObjectLost(RepositoryError):
+    """A content of a kept revision is missing or damaged in `.dasctl/objects`, and no working file holds it."""
+
+
 class HistoryError(DasctlError):
     """The history's database cannot be used."""
 

@@ -18,6 +18,15 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A piece of a content as it is kept and sent: `raw` bytes unpacked; `data` is a zlib stream where `packed`."""
+
+    raw: int
+    data: bytes
+    packed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostKey:
     """The host key that a node shows: `kind` is `ssh-ed25519` …, `fingerprint` is `SHA256:…`."""
 

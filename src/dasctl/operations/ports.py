@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dasctl.core.domain import Criterion, Domain, Node
 from dasctl.core.edits import Edit
-from dasctl.core.exchange import PHASES, Event, HostKey, Reply, Who
+from dasctl.core.exchange import PHASES, Event, HostKey, Piece, Reply, Who
 from dasctl.core.slices import Scan
 from dasctl.core.stamps import Acknowledged, Revision, Standing
 from dasctl.remote.manifest import Entry
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # of use on nodes only
 
 __all__ = [
     "PHASES", "Acknowledged", "Clock", "Context", "Event", "History", "HostKey", "HostKeys", "Link", "Links",
-    "Reply", "Repository", "Store", "Who",
+    "Objects", "Piece", "Reply", "Repository", "Store", "Who",
 ]  # fmt: skip
 
 
@@ -71,6 +71,43 @@ class Repository(Protocol):
         Rewritten only when it differs, so that its modtime changes only when its content does. Files of instances
         that are no more go.
         """
+
+
+class Objects(Protocol):
+    """Contents of the kept revisions, by SHA-256 (hex), in `.dasctl/`: compressed once, verified when read.
+
+    May be used from several threads. What is damaged or missing is made anew from the working file that
+    `keep` was told of, where that still holds the content.
+    """
+
+    def keep(self, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Keep these contents (SHA-256 to the path of a file below the domain's folder that holds it); those that are kept
+        already cost one look. Returns those whose files hold another content by now. Raises HistoryError where the disk is full.
+        """
+
+    def has(self, digest: str) -> bool:
+        """Whether the object is there; its bytes are not read."""
+
+    def packed_size(self, digest: str) -> int:
+        """How many bytes its pieces are together. Raises ObjectLost."""
+
+    def pieces(self, digest: str, *, offset: int = 0) -> Iterable[Piece]:
+        """Its pieces as they lie, each at most `PIECE` raw bytes, from the one that holds raw byte `offset` on, which begins a piece.
+
+        Raises ObjectLost, at the latest while it is iterated: missing, or its bytes do not have the digest (found out at the end when
+        `offset` is 0), and no working file holds the content.
+        """
+
+    def delta(self, base: str, digest: str) -> bytes | None:
+        """The zlib-compressed instructions that make `digest` of `base` (docs/protocol.md), made once and kept for the pair; None
+        where they are not worth it (not smaller than the packed content) or one of the two cannot be read.
+        """
+
+    def collect(self, needed: Callable[[], Iterable[str]]) -> int:
+        """Remove objects and deltas that are not among `needed` (asked for only when it is time); returns how many went."""
+
+    def check(self, needed: Iterable[str]) -> dict[str, str]:
+        """Read all of these; what is wrong with which could not be made anew either."""
 
 
 class History(Protocol):

@@ -21,6 +21,10 @@ START = "start"
 STOP = "stop"
 RELOAD = "reload"
 REMOVE = "remove"
+COMMIT = "commit"
+STAGE = "stage"
+DEVIATIONS = "deviations"
+READ = "read"
 
 # Verdicts of a request about one instance.
 DONE = "done"  # carried out
@@ -28,6 +32,7 @@ UNCHANGED = "unchanged"  # nothing was to do
 STANDS = "stands"  # the instance stands at another revision than expected: see `at`
 NEEDS = "needs"  # contents have to follow
 REFUSED = "refused"  # by the guard: see `reason`
+STAGED = "staged"  # all that is lacking is verified beside; `commit` has to follow
 FAILED = "failed"
 
 # Reasons of the guard.
