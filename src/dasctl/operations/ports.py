@@ -81,8 +81,10 @@ class Objects(Protocol):
     """
 
     def keep(self, contents: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Keep these contents (SHA-256 to the path of a file below the domain's folder that holds it); those that are kept
-        already cost one look. Returns those whose files hold another content by now. Raises HistoryError where the disk is full.
+        """Keep these contents (SHA-256 to the path of a file below the domain's folder that holds it).
+
+        Those that are kept already cost one look. Returns those whose files hold another content by now. Raises
+        HistoryError where the disk is full.
         """
 
     def has(self, digest: str) -> bool:
@@ -92,15 +94,16 @@ class Objects(Protocol):
         """How many bytes its pieces are together. Raises ObjectLost."""
 
     def pieces(self, digest: str, *, offset: int = 0) -> Iterable[Piece]:
-        """Its pieces as they lie, each at most `PIECE` raw bytes, from the one that holds raw byte `offset` on, which begins a piece.
+        """Its pieces as they lie, from the one that begins at raw byte `offset` on.
 
-        Raises ObjectLost, at the latest while it is iterated: missing, or its bytes do not have the digest (found out at the end when
-        `offset` is 0), and no working file holds the content.
+        Raises ObjectLost, at the latest while it is iterated: it is missing, or its bytes do not have the digest (found
+        out at the end, when `offset` is 0), and no working file holds the content.
         """
 
     def delta(self, base: str, digest: str) -> bytes | None:
-        """The zlib-compressed instructions that make `digest` of `base` (docs/protocol.md), made once and kept for the pair; None
-        where they are not worth it (not smaller than the packed content) or one of the two cannot be read.
+        """The zlib-compressed instructions that make `digest` of `base` (docs/protocol.md), made once and kept for the pair.
+
+        None where they are not worth it (not smaller than the packed content), or one of the two cannot be read.
         """
 
     def collect(self, needed: Callable[[], Iterable[str]]) -> int:
