@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from dasctl.adapters.admission import Admission
 from dasctl.adapters.clock import SystemClock
 from dasctl.adapters.history import SqliteHistory
+from dasctl.adapters.objects import FolderObjects
 from dasctl.adapters.ssh import SshLinks
 from dasctl.adapters.store import YamlStore, create_domain, find_domain
 from dasctl.adapters.tree import FolderRepository
@@ -46,6 +47,7 @@ class Options:
 
     domain: Path | None = None
     parallel: int = 64
+    limit: float | None = None  # bytes per second, over all nodes together
     wait_s: float = 0.0
     timeout_s: float = 10.0
 
@@ -92,7 +94,8 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
     links = _Ssh(store, options.timeout_s)
     return Context(
         store=store, repository=FolderRepository(root),
-        history=SqliteHistory(root, kept=_revisions_kept(store)), links=links, host_keys=links,
+        history=SqliteHistory(root, kept=_revisions_kept(store)), objects=FolderObjects(root),
+        links=links, host_keys=links,
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
     )  # fmt: skip
@@ -232,18 +235,18 @@ def _user() -> str:
         return str(os.getuid())
 
 
+_WHERE = ("--domain", "--parallel", "--limit", "--wait", "--timeout")
+_HOW = ("--json", "--terse", "--quiet", "-q", "--verbose", "-v")
+
+
 def _command_line(words: list[str]) -> str:
     """The command as the history tells it: without the words that only say where and how to show."""
     told: list[str] = []
     left = iter(words)
     for word in left:
-        if word in ("--domain", "--parallel", "--wait", "--timeout"):
+        if word in _WHERE:
             next(left, None)
-        elif word in ("--json", "--terse", "--quiet", "-q", "--verbose", "-v") or word.startswith(
-            "--domain="
-        ):
-            continue
-        else:
+        elif word not in _HOW and not word.startswith(tuple(f"{option}=" for option in _WHERE)):
             told.append(word)
     return shlex.join(told)[:500]
 

@@ -21,6 +21,7 @@ from typing import Any
 from dasctl.adapters.clock import ManualClock
 from dasctl.adapters.history import SqliteHistory
 from dasctl.adapters.memory_links import MemoryLinks
+from dasctl.adapters.objects import FolderObjects
 from dasctl.adapters.store import YamlStore
 from dasctl.adapters.streams import Fault
 from dasctl.adapters.tree import FolderRepository
@@ -116,8 +117,9 @@ class Model:
         links = MemoryLinks(faults=self.faults, errors=self.errors)
         history = SqliteHistory(root)
         ctx = Context(
-            store=YamlStore(root), repository=FolderRepository(root), history=history, links=links,
-            host_keys=None, clock=self.clock, who=Who(user="anna", host=das, command="command"),  # type: ignore[arg-type]
+            store=YamlStore(root), repository=FolderRepository(root), history=history,
+            objects=FolderObjects(root), links=links, clock=self.clock,
+            host_keys=None, who=Who(user="anna", host=das, command="command"),  # type: ignore[arg-type]
         )  # fmt: skip
         try:
             outcome: Outcome = asyncio.run(operation(ctx))

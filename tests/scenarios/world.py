@@ -20,6 +20,7 @@ from typing import Any
 from dasctl.adapters.clock import ManualClock
 from dasctl.adapters.memory_history import MemoryHistory
 from dasctl.adapters.memory_links import MemoryLinks
+from dasctl.adapters.memory_objects import MemoryObjects
 from dasctl.adapters.memory_repository import MemoryRepository
 from dasctl.adapters.memory_store import MemoryStore
 from dasctl.adapters.streams import Fault
@@ -120,17 +121,19 @@ class ShownKeys:
 
 @dataclass(kw_only=True)
 class Das:
-    """One copy of the domain: its folder and its history."""
+    """One copy of the domain: its folder, its history and its objects."""
 
     host: str
     store: DomainStore
     repository: MemoryRepository
     history: MemoryHistory
+    objects: MemoryObjects
 
     def copied(self, host: str) -> Das:
         """What `cp -a` of the domain's folder makes."""
-        store, repository, history = copy.deepcopy((self.store, self.repository, self.history))
-        return Das(host=host, store=store, repository=repository, history=history)
+        kept = (self.store, self.repository, self.history, self.objects)
+        store, repository, history, objects = copy.deepcopy(kept)
+        return Das(host=host, store=store, repository=repository, history=history, objects=objects)
 
 
 @dataclass(kw_only=True)
@@ -155,7 +158,13 @@ class World:
             sleep=_Passing(self.clock), now=self.clock.now, monotonic=self.clock.monotonic,
         )  # fmt: skip
         self.copies = {
-            MAIN: Das(host=MAIN, store=store, repository=repository, history=MemoryHistory()),
+            MAIN: Das(
+                host=MAIN,
+                store=store,
+                repository=repository,
+                history=MemoryHistory(),
+                objects=MemoryObjects(repository),
+            ),
         }
 
     @property
@@ -166,7 +175,8 @@ class World:
         """The context of one command in the copy `das` of the domain."""
         own = self.copies[das]
         return Context(
-            store=own.store, repository=own.repository, history=own.history, links=self.links, host_keys=self.keys,
+            store=own.store, repository=own.repository, history=own.history, objects=own.objects,
+            links=self.links, host_keys=self.keys,
             clock=self.clock, who=Who(user="anna", host=own.host, command=command), on_event=self.events.append,
             **more,
         )  # fmt: skip

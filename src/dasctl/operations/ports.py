@@ -94,7 +94,7 @@ class Objects(Protocol):
         """How many bytes its pieces are together. Raises ObjectLost."""
 
     def pieces(self, digest: str, *, offset: int = 0) -> Iterable[Piece]:
-        """Its pieces as they lie, from the one that begins at raw byte `offset` on.
+        """Its pieces as they lie, from the one that begins at raw byte `offset` on; of an empty content one, empty.
 
         Raises ObjectLost, at the latest while it is iterated: it is missing, or its bytes do not have the digest (found
         out at the end, when `offset` is 0), and no working file holds the content.
@@ -248,6 +248,7 @@ class Context:
     store: Store
     repository: Repository
     history: History
+    objects: Objects
     links: Links
     host_keys: HostKeys
     clock: Clock
