@@ -11,14 +11,20 @@ import pytest
 
 from dasctl.cli.app import PANELS
 
+FAILURES = {"failed": False, "max_failures": None}
 SYNC = {
     "dry_run": False,
+    "diff": False,
     "full": False,
+    "verify": False,
     "criterion": None,
     "deviations": None,
     "only": [],
     "exclude": [],
+    "together": None,
+    "yes": False,
     "reload": True,
+    **FAILURES,
 }
 NODE = {
     "name": "n1", "host": None, "port": None, "user": None, "key": None, "dir": None, "jump": None,
@@ -62,29 +68,42 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("list-instances", "list_instances", {"targets": [], "long": False, "status": True}),
     ("list-instances web --long --nostatus", "list_instances", {"targets": ["web"], "long": True, "status": False}),
     ("delete-server-config web1", "delete_server_config", {"name": "web1"}),
-    ("start-instance web1 web2", "start", {"targets": ["web1", "web2"], "command": "start-instance", "sync": "normal"}),
-    ("start-cluster web --sync none", "start", {"targets": ["web"], "command": "start-cluster", "sync": "none"}),
-    ("stop-instance web1", "stop", {"targets": ["web1"], "command": "stop-instance", "kill": False}),
-    ("stop-cluster web --kill", "stop", {"targets": ["web"], "command": "stop-cluster", "kill": True}),
+    (
+        "start-instance web1 web2",
+        "start",
+        {"targets": ["web1", "web2"], "command": "start-instance", "sync": "normal", **FAILURES},
+    ),
+    ("start-cluster web --sync none", "start", {"targets": ["web"], "command": "start-cluster", "sync": "none", **FAILURES}),
+    ("stop-instance web1", "stop", {"targets": ["web1"], "command": "stop-instance", "kill": False, **FAILURES}),
+    ("stop-cluster web --kill", "stop", {"targets": ["web"], "command": "stop-cluster", "kill": True, **FAILURES}),
     (
         "restart-instance web1 --sync full",
         "restart",
-        {"targets": ["web1"], "command": "restart-instance", "sync": "full", "kill": False},
+        {"targets": ["web1"], "command": "restart-instance", "sync": "full", "kill": False, **FAILURES},
     ),
     (
         "restart-cluster web --kill",
         "restart",
-        {"targets": ["web"], "command": "restart-cluster", "sync": "normal", "kill": True},
+        {"targets": ["web"], "command": "restart-cluster", "sync": "normal", "kill": True, **FAILURES},
     ),
     ("sync-instance web[1-3]", "sync", {"targets": ["web[1-3]"], "command": "sync-instance", **SYNC}),
     (
         "sync-cluster web --dry-run --full --criterion hash --deviations keep --only docroot --only lib --exclude *.mp4",
         "sync",
         {
-            "targets": ["web"], "command": "sync-cluster", "dry_run": True, "full": True, "criterion": "hash",
-            "deviations": "keep", "only": ["docroot", "lib"], "exclude": ["*.mp4"], "reload": True,
+            **SYNC, "targets": ["web"], "command": "sync-cluster", "dry_run": True, "full": True, "criterion": "hash",
+            "deviations": "keep", "only": ["docroot", "lib"], "exclude": ["*.mp4"],
         },
     ),
+    (
+        "sync-cluster web --dry-run --diff --verify --together --yes --failed --max-failures 10% --no-reload",
+        "sync",
+        {
+            **SYNC, "targets": ["web"], "command": "sync-cluster", "dry_run": True, "diff": True, "verify": True,
+            "together": True, "yes": True, "failed": True, "max_failures": "10%", "reload": False,
+        },
+    ),
+    ("sync-domain --no-together", "sync", {**SYNC, "targets": ["domain"], "command": "sync-domain", "together": False}),
     ("sync-domain", "sync", {"targets": ["domain"], "command": "sync-domain", **SYNC}),
     (
         "join-domain web4 --das u@h:22 --domain-dir /srv/shop --cluster web --node-dir /d --host-key SHA256:x",
@@ -174,6 +193,17 @@ def test_global_options_before_and_after_the_command(dasctl: Any, line: str) -> 
     settings = dasctl(*line.split()).settings
     assert (settings.domain, settings.json) == (Path("/d"), True)
     assert (settings.parallel, settings.wait_s, settings.timeout_s) == (3, 4.5, 6.0)
+
+
+@pytest.mark.parametrize(
+    "command", ["sync-domain", "start-cluster web", "restart-instance web1", "take-over"]
+)
+def test_a_limit_is_a_setting(dasctl: Any, command: str) -> None:
+    assert dasctl(*command.split(), "--limit", "2.5K").settings.limit == 2560.0
+    assert dasctl(*command.split()).settings.limit is None
+    ran = dasctl(*command.split(), "--limit", "fast")
+    assert (ran.code, ran.calls) == (2, [])
+    assert "'fast' is not a rate" in ran.err
 
 
 def test_flags_before_the_command_are_not_undone_behind_it(dasctl: Any) -> None:

@@ -27,6 +27,7 @@ class Settings:
     quiet: bool = False
     verbose: bool = False
     parallel: int = 64
+    limit: float | None = None  # bytes per second, over all nodes together
     wait_s: float = 0.0
     timeout_s: float = 10.0
 
@@ -65,6 +66,7 @@ def run_wired(call: Call, settings: Settings, *, on_event: Callable[[Event], Non
     options = wiring.Options(
         domain=settings.domain,
         parallel=settings.parallel,
+        limit=settings.limit,
         wait_s=settings.wait_s,
         timeout_s=settings.timeout_s,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from dasctl.cli import complete
+from dasctl.cli.options import LIMIT
 from dasctl.cli.session import session_of
 
 
@@ -61,6 +62,7 @@ def take_over(
     targets: list[str] | None = typer.Argument(
         None, metavar="[TARGET]...", autocompletion=complete.targets, help="Whom to ask. [default: domain]"
     ),
+    limit: str | None = LIMIT,
 ) -> int:
     """Go on from where the nodes stand, with a domain folder that lost its history.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 import typer
 
 from dasctl.cli import complete
+from dasctl.cli.options import LIMIT, with_options
 from dasctl.cli.session import session_of
+from dasctl.cli.synchronisation_commands import FAILED, MAX_FAILURES
 
 
 class Sync(StrEnum):
@@ -33,7 +36,20 @@ _SYNC = typer.Option(
 _KILL = typer.Option(False, "--kill", help="End a server that has not stopped after its grace period.")
 
 
-def start_instance(ctx: typer.Context, targets: list[str] = _INSTANCES, sync: Sync = _SYNC) -> int:
+def _options(failed: bool = FAILED, max_failures: str | None = MAX_FAILURES) -> None:
+    """What all commands of this panel take: its parameters are the declaration."""
+
+
+def _sending_options(
+    limit: str | None = LIMIT, failed: bool = FAILED, max_failures: str | None = MAX_FAILURES
+) -> None:
+    """The same for those that synchronise first."""
+
+
+@with_options(_sending_options)
+def start_instance(
+    ctx: typer.Context, targets: list[str] = _INSTANCES, sync: Sync = _SYNC, **options: Any
+) -> int:
     """Synchronise instances, start them, and wait until they are ready.
 
     A server that runs already is success. One that dies while starting is reported at once, with the last lines of
@@ -41,47 +57,51 @@ def start_instance(ctx: typer.Context, targets: list[str] = _INSTANCES, sync: Sy
 
         dasctl start-instance web1 web2
     """
-    return _start(ctx, targets, sync)
+    return _life_cycle(ctx, "start", targets, sync=sync.value, **options)
 
 
-def start_cluster(ctx: typer.Context, targets: list[str] = _CLUSTERS, sync: Sync = _SYNC) -> int:
+@with_options(_sending_options)
+def start_cluster(
+    ctx: typer.Context, targets: list[str] = _CLUSTERS, sync: Sync = _SYNC, **options: Any
+) -> int:
     """Synchronise and start a cluster, and wait until it is ready.
 
     dasctl start-cluster web
     """
-    return _start(ctx, targets, sync)
+    return _life_cycle(ctx, "start", targets, sync=sync.value, **options)
 
 
-def _start(ctx: typer.Context, targets: list[str], sync: Sync) -> int:
-    return session_of(ctx).carry_out(
-        ctx, "start", targets=targets, command=str(ctx.info_name), sync=sync.value
-    )
-
-
-def stop_instance(ctx: typer.Context, targets: list[str] = _INSTANCES, kill: bool = _KILL) -> int:
+@with_options(_options)
+def stop_instance(
+    ctx: typer.Context, targets: list[str] = _INSTANCES, kill: bool = _KILL, **options: Any
+) -> int:
     """Stop instances, and wait until they have ended.
 
     A server that does not run is success.
 
         dasctl stop-instance web1
     """
-    return _stop(ctx, targets, kill)
+    return _life_cycle(ctx, "stop", targets, kill=kill, **options)
 
 
-def stop_cluster(ctx: typer.Context, targets: list[str] = _CLUSTERS, kill: bool = _KILL) -> int:
+@with_options(_options)
+def stop_cluster(
+    ctx: typer.Context, targets: list[str] = _CLUSTERS, kill: bool = _KILL, **options: Any
+) -> int:
     """Stop a cluster, and wait until it has ended.
 
     dasctl stop-cluster web --kill
     """
-    return _stop(ctx, targets, kill)
+    return _life_cycle(ctx, "stop", targets, kill=kill, **options)
 
 
-def _stop(ctx: typer.Context, targets: list[str], kill: bool) -> int:
-    return session_of(ctx).carry_out(ctx, "stop", targets=targets, command=str(ctx.info_name), kill=kill)
-
-
+@with_options(_sending_options)
 def restart_instance(
-    ctx: typer.Context, targets: list[str] = _INSTANCES, sync: Sync = _SYNC, kill: bool = _KILL
+    ctx: typer.Context,
+    targets: list[str] = _INSTANCES,
+    sync: Sync = _SYNC,
+    kill: bool = _KILL,
+    **options: Any,
 ) -> int:
     """Synchronise instances, stop them and start them again.
 
@@ -89,23 +109,28 @@ def restart_instance(
 
         dasctl restart-instance web1
     """
-    return _restart(ctx, targets, sync, kill)
+    return _life_cycle(ctx, "restart", targets, sync=sync.value, kill=kill, **options)
 
 
+@with_options(_sending_options)
 def restart_cluster(
-    ctx: typer.Context, targets: list[str] = _CLUSTERS, sync: Sync = _SYNC, kill: bool = _KILL
+    ctx: typer.Context,
+    targets: list[str] = _CLUSTERS,
+    sync: Sync = _SYNC,
+    kill: bool = _KILL,
+    **options: Any,
 ) -> int:
     """Synchronise a cluster, stop it and start it again.
 
     dasctl restart-cluster web
     """
-    return _restart(ctx, targets, sync, kill)
+    return _life_cycle(ctx, "restart", targets, sync=sync.value, kill=kill, **options)
 
 
-def _restart(ctx: typer.Context, targets: list[str], sync: Sync, kill: bool) -> int:
-    return session_of(ctx).carry_out(
-        ctx, "restart", targets=targets, command=str(ctx.info_name), sync=sync.value, kill=kill
-    )
+def _life_cycle(
+    ctx: typer.Context, operation: str, targets: list[str], *, limit: str | None = None, **arguments: Any
+) -> int:
+    return session_of(ctx).carry_out(ctx, operation, targets=targets, command=str(ctx.info_name), **arguments)
 
 
 COMMANDS: dict[str, Callable[..., int]] = {

@@ -1,20 +1,23 @@
 """The global options: declared once, accepted before and after every command's name.
 
-What lives here: their declaration, where their values gather, and the judgement over them as a whole.
+What lives here: their declaration, where their values gather, and the judgement over them as a whole; and how several
+commands share options of their own.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 
 from dasctl import __version__
 from dasctl.cli.call import Settings
+from dasctl.core.rates import bytes_per_second
 from dasctl.errors import UsageError
 
 GATHERED = "dasctl.options"
@@ -97,6 +100,15 @@ def global_params() -> tuple[Any, ...]:
 
 GLOBAL_NAMES = ("domain", "json", "terse", "quiet", "verbose", "parallel", "wait", "timeout", "version")
 
+# Of the commands that send much. Gathered like the global ones; the command's function has no use for it.
+LIMIT = typer.Option(
+    None,
+    "--limit",
+    metavar="RATE",
+    callback=gather,
+    help="Send no more than that to all nodes together: 10M, 500K (bytes per second). [default: no limit]",
+)
+
 
 def settings_of(ctx: typer.Context, environment: Mapping[str, str] = os.environ) -> Settings:
     """The global options of this command line. Raises UsageError where two of them contradict each other."""
@@ -112,6 +124,35 @@ def settings_of(ctx: typer.Context, environment: Mapping[str, str] = os.environ)
         quiet=given.get("quiet", False),
         verbose=given.get("verbose", False),
         parallel=given.get("parallel", 64),
+        limit=_rate(given.get("limit")),
         wait_s=given.get("wait", 0.0),
         timeout_s=given.get("timeout", 10.0),
     )
+
+
+def _rate(text: str | None) -> float | None:
+    try:
+        return bytes_per_second(text) if text is not None else None
+    except ValueError as error:
+        raise UsageError(f"--limit: {error}") from error
+
+
+def with_options(
+    declared: Callable[..., object],
+) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command the parameters of `declared` in place of its own `**options`."""
+
+    def decorate(function: Callable[..., int]) -> Callable[..., int]:
+        own = inspect.signature(function)
+        kept = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        shared = inspect.signature(declared).parameters.values()
+        function.__annotations__ = {
+            name: hint
+            for signed in (declared, function)
+            for name, hint in get_type_hints(signed).items()
+            if name != "options"
+        }
+        function.__signature__ = own.replace(parameters=[*kept, *shared])  # type: ignore[attr-defined]
+        return function
+
+    return decorate

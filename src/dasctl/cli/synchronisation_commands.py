@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 import typer
 
 from dasctl.cli import complete
+from dasctl.cli.options import LIMIT, with_options
 from dasctl.cli.session import session_of
 
 
@@ -50,8 +52,45 @@ _DEVIATIONS = typer.Option(
 _NO_RELOAD = typer.Option(
     False, "--no-reload", help="Do not let running servers take over changes by their config's `reload`."
 )
+FAILED = typer.Option(False, "--failed", help="Only those of the targets whose last command failed.")
+MAX_FAILURES = typer.Option(
+    None,
+    "--max-failures",
+    metavar="N|N%",
+    help="Begin no further node when more instances than that have failed. [default: no limit]",
+)
 
 
+def _options(
+    dry_run: bool = DRY_RUN,
+    diff: bool = typer.Option(False, "--diff", help="With --dry-run: show how texts would change, too."),
+    full: bool = FULL,
+    verify: bool = typer.Option(
+        False,
+        "--verify",
+        help="Read and hash all files on the nodes, to find what size and modtime do not tell.",
+    ),
+    criterion: Criterion | None = _CRITERION,
+    deviations: Deviations | None = _DEVIATIONS,
+    only: list[str] | None = ONLY,
+    exclude: list[str] | None = EXCLUDE,
+    together: bool | None = typer.Option(
+        None,
+        "--together/--no-together",
+        help="Commit when every node has verified all it needs, or change nobody. [default: the domain's]",
+    ),
+    limit: str | None = LIMIT,
+    failed: bool = FAILED,
+    max_failures: str | None = MAX_FAILURES,
+    yes: bool = typer.Option(
+        False, "--yes", "-y", help="Delete more than half of an instance's files without a question."
+    ),
+    no_reload: bool = _NO_RELOAD,
+) -> None:
+    """What all three commands take: its parameters are the declaration."""
+
+
+@with_options(_options)
 def sync_instance(
     ctx: typer.Context,
     targets: list[str] = typer.Argument(
@@ -60,13 +99,7 @@ def sync_instance(
         autocompletion=complete.targets,
         help="Instances: names, clusters, patterns, node:NAME.",
     ),
-    dry_run: bool = DRY_RUN,
-    full: bool = FULL,
-    criterion: Criterion | None = _CRITERION,
-    deviations: Deviations | None = _DEVIATIONS,
-    only: list[str] | None = ONLY,
-    exclude: list[str] | None = EXCLUDE,
-    no_reload: bool = _NO_RELOAD,
+    **options: Any,
 ) -> int:
     """Bring instances to the repository's state, running or not.
 
@@ -75,61 +108,49 @@ def sync_instance(
 
         dasctl sync-instance web1 --only docroot
     """
-    return _sync(ctx, targets, dry_run, full, criterion, deviations, only, exclude, no_reload)
+    return _sync(ctx, targets, **options)
 
 
+@with_options(_options)
 def sync_cluster(
     ctx: typer.Context,
     targets: list[str] = typer.Argument(
         ..., metavar="CLUSTER...", autocompletion=complete.clusters, help="The clusters."
     ),
-    dry_run: bool = DRY_RUN,
-    full: bool = FULL,
-    criterion: Criterion | None = _CRITERION,
-    deviations: Deviations | None = _DEVIATIONS,
-    only: list[str] | None = ONLY,
-    exclude: list[str] | None = EXCLUDE,
-    no_reload: bool = _NO_RELOAD,
+    **options: Any,
 ) -> int:
     """Bring a cluster's instances to the repository's state, running or not.
 
     dasctl sync-cluster web --dry-run
     """
-    return _sync(ctx, targets, dry_run, full, criterion, deviations, only, exclude, no_reload)
+    return _sync(ctx, targets, **options)
 
 
-def sync_domain(
-    ctx: typer.Context,
-    dry_run: bool = DRY_RUN,
-    full: bool = FULL,
-    criterion: Criterion | None = _CRITERION,
-    deviations: Deviations | None = _DEVIATIONS,
-    only: list[str] | None = ONLY,
-    exclude: list[str] | None = EXCLUDE,
-    no_reload: bool = _NO_RELOAD,
-) -> int:
+@with_options(_options)
+def sync_domain(ctx: typer.Context, **options: Any) -> int:
     """Bring all instances to the repository's state, running or not.
 
     dasctl sync-domain --quiet
     """
-    return _sync(ctx, ["domain"], dry_run, full, criterion, deviations, only, exclude, no_reload)
+    return _sync(ctx, ["domain"], **options)
 
 
 def _sync(
     ctx: typer.Context,
     targets: list[str],
-    dry_run: bool,
-    full: bool,
+    *,
     criterion: Criterion | None,
     deviations: Deviations | None,
     only: list[str] | None,
     exclude: list[str] | None,
     no_reload: bool,
+    limit: str | None,
+    **others: Any,
 ) -> int:
     return session_of(ctx).carry_out(
-        ctx, "sync", targets=targets, command=str(ctx.info_name), dry_run=dry_run, full=full,
-        criterion=criterion.value if criterion else None, deviations=deviations.value if deviations else None,
-        only=only or [], exclude=exclude or [], reload=not no_reload,
+        ctx, "sync", targets=targets, command=str(ctx.info_name), criterion=criterion.value if criterion else None,
+        deviations=deviations.value if deviations else None, only=only or [], exclude=exclude or [],
+        reload=not no_reload, **others,
     )  # fmt: skip
 
 

@@ -11,7 +11,17 @@ from dasctl.operations.running import run_lifecycle
 
 
 async def restart(
-    ctx: Context, targets: Sequence[str], *, command: str, sync: Sync = "normal", kill: bool = False
+    ctx: Context,
+    targets: Sequence[str],
+    *,
+    command: str,
+    sync: Sync = "normal",
+    kill: bool = False,
+    failed: bool = False,
+    max_failures: str | None = None,
 ) -> Outcome:
     """Restart the targets' instances; one that did not run is started. A server is not stopped if its files did not come."""
-    return await run_lifecycle(ctx, targets, command=command, sync=sync, stop=True, start=True, kill=kill)
+    return await run_lifecycle(
+        ctx, targets, command=command, sync=sync, stop=True, start=True, kill=kill, failed=failed,
+        max_failures=max_failures,
+    )  # fmt: skip

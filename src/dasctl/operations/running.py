@@ -26,6 +26,8 @@ async def run_lifecycle(
     stop: bool = False,
     start: bool = False,
     kill: bool = False,
+    failed: bool = False,
+    max_failures: str | None = None,
 ) -> Outcome:
     """Synchronise unless `sync` is "none", stop, start: what is asked for, on all nodes side by side."""
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):

@@ -31,8 +31,19 @@ async def sync(
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
     reload: bool = True,
+    together: bool | None = None,
+    verify: bool = False,
+    diff: bool = False,
+    yes: bool = False,
+    failed: bool = False,
+    max_failures: str | None = None,
 ) -> Outcome:
-    """Synchronise the targets' instances; one result each. `reload`: running servers take over what needs no restart."""
+    """Synchronise the targets' instances; one result each.
+
+    `reload`: running servers take over what needs no restart. `together`: all commit, or nobody (None: the domain says).
+    `verify`: contents on the nodes are read and hashed. `diff`: a dry run shows texts. `yes`: mass deletions are wanted.
+    `failed`: only those whose last command failed. `max_failures`: see `core/tolerance.py`.
+    """
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         names = target_names.resolve(domain, targets)
