@@ -104,7 +104,7 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
 def _revisions_kept(store: YamlStore) -> int:
     """What the domain says. An invalid one is the operation's to tell: to a member not with all its faults."""
     try:
-        return store.load().domain.history
+        return store.load().domain.revisions
     except DasctlError:
         return 20
 

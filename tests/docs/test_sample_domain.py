@@ -47,6 +47,7 @@ def test_loading_is_quick() -> None:
 
 SECTIONS = {
     "domain": shapes.Settings,
+    "areas": shapes.Areas,
     "nodes": shapes.Node,
     "configs": shapes.Config,
     "clusters": shapes.Cluster,

@@ -26,6 +26,10 @@ _WORDS = {
 }  # fmt: skip
 
 
+# Keys by the names that they had before: section, key, today's name.
+_OLD_NAMES = (("domain", "history", "revisions"),)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
     """A domain and its faults of type. With faults, what could not be decoded is left out or stands in as `-`."""
@@ -36,13 +40,23 @@ class Decoded:
 
 def decoded(data: dict[str, Any]) -> Decoded:
     """`data` as a Domain, with every fault of type in it."""
-    pruned = _pruned(data, Domain)
+    pruned = _renamed(_pruned(data, Domain))
     try:
         return Decoded(domain=msgspec.convert(pruned, Domain), faults=())
     except msgspec.ValidationError:
         faults: list[Fault] = []
         domain = _struct(pruned, Domain, (), faults)
         return Decoded(domain=domain, faults=tuple(faults))
+
+
+def _renamed(data: dict[str, Any]) -> dict[str, Any]:
+    """With today's names of keys. Where both names are given, the old one stays and is told as unknown."""
+    for section, old, new in _OLD_NAMES:
+        entry = data.get(section)
+        if isinstance(entry, dict) and old in entry and new not in entry:
+            renamed = {new if key == old else key: value for key, value in entry.items()}
+            data = {**data, section: renamed}
+    return data
 
 
 def format_of(data: dict[str, Any]) -> int | None:

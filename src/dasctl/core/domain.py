@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 Criterion = Literal["modtime", "hash"]
 Deviations = Literal["overwrite", "keep", "fail"]
+Commit = Literal["each", "together"]
 Scalar = str | int | float | bool
 Duration = str | int | float  # `30s`, `2m`, `500ms`; a bare number is in seconds (core/durations.py)
 
@@ -22,15 +23,37 @@ class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, renam
 
 
 class Settings(_Base, frozen=True, kw_only=True):
-    """`domain:`, what holds for the whole domain."""
+    """`domain:`, what holds for the whole domain.
+
+    `exclude` holds gitignore patterns over paths of the repository, `keep` over paths of an instance
+    (core/exclusion.py).
+    """
 
     name: str
     id: str
     criterion: Criterion = "modtime"
     deviations: Deviations = "overwrite"
+    commit: Commit = "each"
+    revisions: int = 20
     exclude: list[str] = field(default_factory=list)
-    history: int = 20
+    keep: list[str] = field(default_factory=list)
     properties: dict[str, Scalar] = field(default_factory=dict)
+
+
+class Patterns(_Base, frozen=True, kw_only=True):
+    """What an area leaves out, and what of it is the node's to change: gitignore patterns that begin at its folder."""
+
+    exclude: list[str] = field(default_factory=list)
+    keep: list[str] = field(default_factory=list)
+
+
+class Areas(_Base, frozen=True, kw_only=True):
+    """`areas:`, what holds for one area of the repository alone."""
+
+    config: Patterns = field(default_factory=Patterns)
+    applications: Patterns = field(default_factory=Patterns)
+    lib: Patterns = field(default_factory=Patterns)
+    docroot: Patterns = field(default_factory=Patterns)
 
 
 class Node(_Base, frozen=True, kw_only=True):
@@ -70,7 +93,7 @@ class Reload(_Base, frozen=True, kw_only=True):
 
 
 class Config(_Base, frozen=True, kw_only=True):
-    """One entry of `configs:`. `restart_on` holds gitignore patterns over paths of the instance (`config/**`)."""
+    """One entry of `configs:`. `restart_on`, `exclude` and `keep` hold gitignore patterns over paths of the instance."""
 
     start: str
     env: dict[str, Scalar] = field(default_factory=dict)
@@ -78,6 +101,8 @@ class Config(_Base, frozen=True, kw_only=True):
     stop: Stop = field(default_factory=Stop)
     reload: Reload | None = None
     restart_on: list[str] = field(default_factory=lambda: ["config/**", "applications/**", "lib/**"])
+    exclude: list[str] = field(default_factory=list)
+    keep: list[str] = field(default_factory=list)
     properties: dict[str, Scalar] = field(default_factory=dict)
 
 
@@ -98,9 +123,11 @@ class Instance(_Base, frozen=True, kw_only=True):
 
 
 class Application(_Base, frozen=True, kw_only=True):
-    """One entry of `applications:`; `targets` are clusters and instances."""
+    """One entry of `applications:`; `targets` are clusters and instances. Patterns begin at the application's folder."""
 
     targets: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
+    keep: list[str] = field(default_factory=list)
 
 
 class Domain(_Base, frozen=True, kw_only=True):
@@ -108,6 +135,7 @@ class Domain(_Base, frozen=True, kw_only=True):
 
     format: int
     domain: Settings
+    areas: Areas = field(default_factory=Areas)
     nodes: dict[str, Node] = field(default_factory=dict)
     configs: dict[str, Config] = field(default_factory=dict)
     clusters: dict[str, Cluster] = field(default_factory=dict)

@@ -13,7 +13,20 @@ from urllib.parse import urlsplit
 
 from dasctl.core import names, patterns, targets
 from dasctl.core.definition import signal_name
-from dasctl.core.domain import FORMAT, Config, Domain, Duration, Node, Ready, Reload, Scalar, Stop
+from dasctl.core.domain import (
+    FORMAT,
+    Application,
+    Config,
+    Domain,
+    Duration,
+    Node,
+    Patterns,
+    Ready,
+    Reload,
+    Scalar,
+    Settings,
+    Stop,
+)
 from dasctl.core.durations import seconds
 from dasctl.core.faults import Fault, Path, no_such
 from dasctl.core.properties import (
@@ -25,6 +38,7 @@ from dasctl.core.properties import (
     shell_pieces,
     text_pieces,
 )
+from dasctl.remote import words
 
 MAX_PORT = 65535
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
@@ -35,6 +49,7 @@ def faults(domain: Domain) -> tuple[Fault, ...]:
     """Everything that forbids using `domain`, in the order of the file's sections."""
     found = [
         *_settings(domain),
+        *_areas(domain),
         *_nodes(domain),
         *_configs(domain),
         *_clusters(domain),
@@ -78,10 +93,15 @@ def _settings(domain: Domain) -> Iterator[Fault]:
             path=("domain", "id"),
             message=f"{settings.id!r} is not a UUID; create-domain makes one, as does uuidgen",
         )
-    if settings.history < 1:
-        yield Fault(path=("domain", "history"), message="at least 1 revision is kept")
-    yield from _patterns(settings.exclude, ("domain", "exclude"))
+    if settings.revisions < 1:
+        yield Fault(path=("domain", "revisions"), message="at least 1 revision is kept")
+    yield from _chosen(settings, ("domain",))
     yield from _properties(settings.properties, ("domain", "properties"))
+
+
+def _areas(domain: Domain) -> Iterator[Fault]:
+    for name in words.AREAS:
+        yield from _chosen(getattr(domain.areas, name), ("areas", name))
 
 
 def _nodes(domain: Domain) -> Iterator[Fault]:
@@ -148,6 +168,7 @@ def _config(config: Config, path: Path) -> Iterator[Fault]:
     if config.reload is not None:
         yield from _reload(config.reload, (*path, "reload"))
     yield from _patterns(config.restart_on, (*path, "restart-on"))
+    yield from _chosen(config, path)
     yield from _properties(config.properties, (*path, "properties"))
 
 
@@ -219,6 +240,7 @@ def _applications(domain: Domain) -> Iterator[Fault]:
     choices = [*domain.clusters, *domain.instances]
     for name, entry in domain.applications.items():
         yield from _name(name, ("applications", name))
+        yield from _chosen(entry, ("applications", name))
         for number, target in enumerate(entry.targets):
             if target not in domain.clusters and target not in domain.instances:
                 yield Fault(
@@ -398,6 +420,12 @@ def _patterns(given: Sequence[str], path: Path) -> Iterator[Fault]:
     for number, pattern in enumerate(given):
         if (why := patterns.fault_of(pattern)) is not None:
             yield Fault(path=(*path, str(number)), message=why)
+
+
+def _chosen(entry: Settings | Patterns | Config | Application, path: Path) -> Iterator[Fault]:
+    """The patterns of whatever leaves files out, or leaves them to the node."""
+    yield from _patterns(entry.exclude, (*path, "exclude"))
+    yield from _patterns(entry.keep, (*path, "keep"))
 
 
 def _duration(value: Duration, path: Path) -> Iterator[Fault]:
