@@ -6,13 +6,16 @@ Each node of each contender has a folder of its own; all are behind one sshd.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from measure import Told
 from nodes import Server
 
 DOMAIN_YAML = """\
@@ -43,8 +46,8 @@ class Contender(Protocol):
     def name(self) -> str:
         """As it stands in the table."""
 
-    def synchronise(self) -> int | None:
-        """Bring the tree to all nodes; returns the round trips, where it tells."""
+    def synchronise(self) -> Told:
+        """Bring the tree to all nodes."""
 
     def forget(self) -> None:
         """Remove what is on the nodes, and what is remembered about them."""
@@ -71,7 +74,7 @@ class Rsync:
     def name(self) -> str:
         return f"rsync {self.flags}"
 
-    def synchronise(self) -> None:
+    def synchronise(self) -> Told:
         running = [
             subprocess.Popen(
                 ["rsync", self.flags, "--delete", "-e", f"ssh -F {self.server.ssh_config}",
@@ -83,6 +86,7 @@ class Rsync:
         codes = [process.wait() for process in running]
         if any(codes):
             raise ContenderFailed(f"{self.name} ended with exit codes {codes}")
+        return Told()
 
     def forget(self) -> None:
         shutil.rmtree(self.target, ignore_errors=True)
@@ -106,16 +110,24 @@ class Dasctl:
     def name(self) -> str:
         return "dasctl"
 
-    def synchronise(self) -> int | None:
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "dasctl"), "--json", "--domain", str(self.domain),
-             "sync-cluster", "web"],
-            env=self.server.environment, stdin=subprocess.DEVNULL, capture_output=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise ContenderFailed(f"dasctl ended with exit code {done.returncode}:\n{_said(done)}")
-        trips = [row.get("round_trips") for row in json.loads(done.stdout)["results"]]
-        return max((trip for trip in trips if trip is not None), default=None)
+    def synchronise(self) -> Told:
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(
+                [str(Path(sys.executable).parent / "dasctl"), "--json", "--domain", str(self.domain),
+                 "sync-cluster", "web"],
+                env=self.server.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            output.seek(0)
+            said = output.read().decode("utf-8", "replace")
+        if process.returncode:
+            raise ContenderFailed(f"dasctl ended with exit code {process.returncode}:\n{said[-3000:]}")
+        trips = [row.get("round_trips") for row in json.loads(said)["results"]]
+        return Told(
+            round_trips=max((trip for trip in trips if trip is not None), default=None),
+            memory=used.ru_maxrss * 1024,
+        )
 
     def forget(self) -> None:
         shutil.rmtree(self.target, ignore_errors=True)
@@ -139,7 +151,3 @@ class Dasctl:
                 instances="\n".join(f"  {n}: {{node: {n}, cluster: web}}" for n in names),
             )
         )
-
-
-def _said(done: subprocess.CompletedProcess[bytes]) -> str:
-    return (done.stdout + done.stderr).decode("utf-8", "replace")[-3000:]

@@ -30,25 +30,36 @@ _END_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One run: seconds, seconds of processor time (both sides), bytes on the wire, round trips where known."""
+    """One run: seconds, seconds of processor time (both sides), bytes on the wire; round trips and the largest
+    memory of the process in bytes, where known."""
 
     seconds: float
     cpu_s: float
     wire: int
     round_trips: int | None = None
+    memory: int | None = None
 
 
-def measured(action: Callable[[], int | None], *, sshd: int) -> Measured:
-    """Run `action`, which returns the round trips it knows of, and look at what it cost."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a command says of itself."""
+
+    round_trips: int | None = None
+    memory: int | None = None
+
+
+def measured(action: Callable[[], Told], *, sshd: int, passes: int = 1) -> Measured:
+    """Run `action` and look at what it cost. Each byte passes the loopback device `passes` times."""
     _wait_for_sessions(sshd)
     wire, cpu = _wire_bytes(), _cpu_s(sshd)
     started = time.perf_counter()
-    round_trips = action()
+    told = action()
     seconds = time.perf_counter() - started
     _wait_for_sessions(sshd)  # sshd knows the cost of a session when it has collected it
     return Measured(
-        seconds=seconds, cpu_s=_cpu_s(sshd) - cpu, wire=_wire_bytes() - wire, round_trips=round_trips
-    )
+        seconds=seconds, cpu_s=_cpu_s(sshd) - cpu, wire=(_wire_bytes() - wire) // passes,
+        round_trips=told.round_trips, memory=told.memory,
+    )  # fmt: skip
 
 
 def _cpu_s(sshd: int) -> float:
@@ -72,16 +83,10 @@ def _wait_for_sessions(sshd: int) -> None:
         time.sleep(0.01)
 
 
-def enter_own_network(delay_ms: float) -> bool:
-    """Start this program anew in a network namespace of its own, if we may; says whether we are in one.
-
-    There, `delay_ms` can be put on every packet, in each direction, to see what round trips cost on a long line.
-    """
+def enter_own_network() -> bool:
+    """Start this program anew in a network namespace of its own, if we may; says whether we are in one."""
     if os.environ.get(_MARK):
         _loopback_up()
-        if delay_ms:
-            netem = ["netem", "delay", f"{delay_ms}ms", "limit", "100000"]
-            subprocess.run(["tc", "qdisc", "add", "dev", "lo", "root", *netem], check=True)
         return True
     unshare = shutil.which("unshare")
     if unshare and os.getuid() == 0:
@@ -90,8 +95,6 @@ def enter_own_network(delay_ms: float) -> bool:
             os.environ[_MARK] = "1"
             sys.stdout.flush()
             os.execv(unshare, [unshare, "-n", sys.executable, *sys.argv])
-    if delay_ms:
-        sys.exit("--delay needs a network namespace of its own, and that needs root and `unshare`")
     return False
 
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 NODE_USER = "dasnode"
@@ -62,7 +62,21 @@ class Server:
 
     @property
     def ssh_config(self) -> Path:
-        return self.folder / "ssh_config"
+        return self.folder / f"ssh_config.{self.port}"
+
+    def behind(self, port: int) -> Server:
+        """The same server, reached through another port of this machine."""
+        other = replace(self, port=port)
+        other.introduce()
+        return other
+
+    def introduce(self) -> None:
+        """Let clients know the server by its port."""
+        known = self.folder / "home" / ".ssh" / "known_hosts"
+        known.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+        with known.open("a") as file:
+            file.write(f"[127.0.0.1]:{self.port} {(self.folder / 'host_key.pub').read_text()}")
+        self.ssh_config.write_text(SSH_CONFIG.format(port=self.port, folder=self.folder, user=self.user))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -84,14 +98,16 @@ def server_running(folder: Path) -> Iterator[Server]:
     if binary is None:
         raise NodesError("there is no sshd here: sh scripts/install_test_needs.sh")
     user, port = _node_user(), _free_port()
-    _write_files(folder, user, port)
+    _write_files(folder, port)
     with (folder / "sshd.log").open("wb") as log:
         process = subprocess.Popen(
             [binary, "-D", "-e", "-f", str(folder / "sshd_config")], stdin=subprocess.DEVNULL, stderr=log
         )
     try:
         _wait(process, port, folder / "sshd.log")
-        yield Server(folder=folder, port=port, user=user, pid=process.pid)
+        server = Server(folder=folder, port=port, user=user, pid=process.pid)
+        server.introduce()
+        yield server
     finally:
         process.terminate()
         process.wait()
@@ -115,18 +131,14 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _write_files(folder: Path, user: str, port: int) -> None:
+def _write_files(folder: Path, port: int) -> None:
     for name in ("host_key", "key"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", str(folder / name)],
             check=True,
         )
     shutil.copyfile(folder / "key.pub", folder / "authorized_keys")
-    known = folder / "home" / ".ssh" / "known_hosts"
-    known.parent.mkdir(parents=True, mode=0o700)
-    known.write_text(f"[127.0.0.1]:{port} {(folder / 'host_key.pub').read_text()}")
     (folder / "sshd_config").write_text(SSHD_CONFIG.format(port=port, folder=folder))
-    (folder / "ssh_config").write_text(SSH_CONFIG.format(port=port, folder=folder, user=user))
     folder.chmod(0o755)  # mkdtemp's 0700 would keep the node's user out
     if os.getuid() == 0 and Path("/etc/debian_version").exists():
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)

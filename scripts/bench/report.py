@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -23,16 +23,19 @@ class Figures:
     case: str
     title: str
     nodes: int
+    goal: float
     runs: Mapping[str, Sequence[Measured]]
 
     def medians(self, contender: str) -> Measured:
         runs = self.runs[contender]
         trips = [run.round_trips for run in runs if run.round_trips is not None]
+        memory = [run.memory for run in runs if run.memory is not None]
         return Measured(
             seconds=median(run.seconds for run in runs),
             cpu_s=median(run.cpu_s for run in runs),
             wire=int(median(run.wire for run in runs)),
             round_trips=max(trips) if trips else None,
+            memory=max(memory) if memory else None,
         )
 
     @property
@@ -41,21 +44,31 @@ class Figures:
         rsyncs = [name for name in self.runs if name.startswith("rsync")]
         return min(rsyncs, key=lambda name: self.medians(name).seconds, default=None)
 
+    @property
+    def ratio(self) -> float | None:
+        """dasctl / rsync in seconds."""
+        if self.best_rsync is None or "dasctl" not in self.runs:
+            return None
+        return self.medians("dasctl").seconds / self.medians(self.best_rsync).seconds
+
+    @property
+    def wire_ratio(self) -> float | None:
+        """dasctl / the same rsync in bytes."""
+        if self.best_rsync is None or "dasctl" not in self.runs:
+            return None
+        return self.medians("dasctl").wire / max(1, self.medians(self.best_rsync).wire)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "case": self.case,
             "title": self.title,
             "nodes": self.nodes,
+            "goal": self.goal,
+            "ratio": self.ratio,
+            "wire_ratio": self.wire_ratio,
             "medians": {name: asdict(self.medians(name)) for name in self.runs},
             "runs": {name: [asdict(run) for run in runs] for name, runs in self.runs.items()},
         }
-
-    @property
-    def ratio(self) -> float | None:
-        """How many times as long as dasctl the better rsync takes."""
-        if self.best_rsync is None or "dasctl" not in self.runs:
-            return None
-        return self.medians(self.best_rsync).seconds / self.medians("dasctl").seconds
 
 
 def table(all_figures: Sequence[Figures], *, caption: str) -> Table:
@@ -63,22 +76,61 @@ def table(all_figures: Sequence[Figures], *, caption: str) -> Table:
     shown = Table(caption=caption, caption_justify="left", header_style="bold")
     for column, justify in (
         ("case", "left"), ("nodes", "right"), ("", "left"), ("seconds", "right"), ("min … max", "right"),
-        ("CPU s", "right"), ("on the wire", "right"), ("round trips", "right"), ("rsync : dasctl", "right"),
+        ("CPU s", "right"), ("on the wire", "right"), ("trips", "right"), ("dasctl : rsync", "right"),
+        ("goal", "right"), ("bytes", "right"),
     ):  # fmt: skip
         shown.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for figures in all_figures:
-        names = [name for name in (figures.best_rsync, "dasctl") if name in figures.runs]
-        for number, name in enumerate(names):
-            assert name is not None
-            first, last = number == 0, number == len(names) - 1
-            middle, times = figures.medians(name), [run.seconds for run in figures.runs[name]]
-            shown.add_row(
+        for row, last in rows(figures):
+            shown.add_row(*row, end_section=last)
+    return shown
+
+
+def rows(figures: Figures) -> Iterator[tuple[list[str], bool]]:
+    """The cells of one case, a row per contender, and whether it is the last."""
+    names = [name for name in (figures.best_rsync, "dasctl") if name in figures.runs]
+    for number, name in enumerate(names):
+        assert name is not None
+        first, last = number == 0, number == len(names) - 1
+        middle, times = figures.medians(name), [run.seconds for run in figures.runs[name]]
+        told = last and figures.ratio is not None
+        yield (
+            [
                 figures.title if first else "", str(figures.nodes) if first else "", name,
                 f"{middle.seconds:.2f}", f"{min(times):.2f} … {max(times):.2f}", f"{middle.cpu_s:.2f}",
                 size_text(middle.wire), "" if middle.round_trips is None else str(middle.round_trips),
-                f"{figures.ratio:.2f}" if last and figures.ratio else "", end_section=last,
-            )  # fmt: skip
-    return shown
+                f"{figures.ratio:.2f}" if told else "", f"{figures.goal:.2f}" if told else "",
+                f"{figures.wire_ratio:.3f}" if told else "",
+            ],
+            last,
+        )  # fmt: skip
+
+
+def page(all_figures: Sequence[Figures], document: Mapping[str, Any], *, chart_file: str) -> str:
+    """The figures as a page of the docs."""
+    lines = [
+        "# Figures", "",
+        "Made by `make bench` with `--page`; nothing here is typed in. Whole commands are timed, the start of the",
+        "interpreter included. OpenSSH on loopback, repository and nodes in memory, all nodes behind one `sshd` of one",
+        "machine; rsync runs for all nodes at once, without and with `-z`, and the faster one counts. Both must end in",
+        "identical trees. Ratios are dasctl / rsync, smaller is better. CPU seconds are those of all processes.",
+        "",
+        f"{document['when']}, {document['processors']} processors, Python {document['python']}; {document['what']}.", "",
+        f"![{document['what']}]({chart_file})", "",
+        "| case | nodes | | seconds | min … max | CPU s | on the wire | trips | ratio | goal | bytes, ratio |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]  # fmt: skip
+    lines += [f"| {' | '.join(row)} |" for figures in all_figures for row, _last in rows(figures)]
+    if "scale" in document:
+        lines += ["", "## More nodes", "", "Seconds of dasctl alone, 10,000 files.", "",
+                  "| nodes | nothing to do | one file changed |", "|---:|---:|---:|"]  # fmt: skip
+        lines += [f"| {n['nodes']} | {n['nothing']:.2f} | {n['one_file']:.2f} |" for n in document["scale"]]
+    if "memory" in document:
+        found = document["memory"]
+        lines += ["", "## Memory", "",
+                  f"A first synchronisation of {size_text(found['bytes'])} to {found['nodes']} nodes: the largest memory of "
+                  f"the dasctl process was {size_text(found['peak'])}; it took {found['seconds']:.0f} s."]  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 def size_text(size: float) -> str:

@@ -39,7 +39,7 @@ class Tree:
     middle: tuple[Path, ...]
 
 
-class _Contents:
+class Contents:
     """Slices of two pools, one that compresses like text and one that does not compress."""
 
     def __init__(self, seed: int) -> None:
@@ -51,14 +51,25 @@ class _Contents:
         self.pools = (text[:_POOL_BYTES], self.random.randbytes(_POOL_BYTES))
 
     def make(self, size: int) -> bytes:
-        pool = self.random.choice(self.pools)
+        """Text or noise."""
+        return self._cut(self.random.choice(self.pools), size)
+
+    def text(self, size: int) -> bytes:
+        """What compresses to about a half."""
+        return self._cut(self.pools[0], size)
+
+    def noise(self, size: int) -> bytes:
+        """What does not compress."""
+        return self._cut(self.pools[1], size)
+
+    def _cut(self, pool: bytes, size: int) -> bytes:
         start = self.random.randrange(0, len(pool) - size) if size < len(pool) else 0
         return pool[start : start + size]
 
 
 def make_tree(root: Path, *, files: int, seed: int = 1) -> Tree:
     """Make a tree of `files` files at `root`; 10,000 files are about 165 MB."""
-    contents = _Contents(seed)
+    contents = Contents(seed)
     by_kind: dict[Kind, list[Path]] = {SMALL: [], MIDDLE: [], LARGE: []}
     size = 0
     for number, kind in enumerate(_kinds(files, contents.random)):
@@ -71,6 +82,43 @@ def make_tree(root: Path, *, files: int, seed: int = 1) -> Tree:
     tree = Tree(root=root, files=files, size=size, small=tuple(by_kind[SMALL]), middle=tuple(by_kind[MIDDLE]))
     set_modtimes(tree, OLD_S)
     return tree
+
+
+def make_many(root: Path, *, files: int) -> Tree:
+    """Many small files, 100 to a folder."""
+    contents = Contents(2)
+    small, size = [], 0
+    for number in range(files):
+        path = root / f"group{number // 10_000:02}" / f"folder{number // 100:04}" / f"file{number:06}.dat"
+        if number % 100 == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        data = contents.make(contents.random.randint(100, 2_000))
+        path.write_bytes(data)
+        size += len(data)
+        small.append(path)
+    tree = Tree(root=root, files=files, size=size, small=tuple(small), middle=())
+    set_modtimes(tree, OLD_S)
+    return tree
+
+
+def make_large(root: Path, *, megabytes: int, seed: int = 3) -> Tree:
+    """One file, of noise and text in turn, that repeats nothing."""
+    root.mkdir(parents=True, exist_ok=True)
+    chance, path = random.Random(seed), root / "data.bin"
+    with path.open("wb") as file:
+        for number in range(megabytes):
+            file.write(chance.randbytes(1 << 20) if number % 2 else chance.randbytes(1 << 19).hex().encode())
+    tree = Tree(root=root, files=1, size=path.stat().st_size, small=(), middle=(path,))
+    set_modtimes(tree, OLD_S)
+    return tree
+
+
+def insert_in_large(tree: Tree, turn: int) -> None:
+    """Insert another megabyte in the middle."""
+    (path,) = tree.middle
+    data = path.read_bytes()
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + random.Random(100 + turn).randbytes(1 << 20) + data[middle:])
 
 
 def _kinds(files: int, chance: random.Random) -> list[Kind]:
@@ -104,7 +152,7 @@ def change_one(tree: Tree, turn: int) -> None:
 
 def change_small(tree: Tree, turn: int, count: int) -> None:
     """Give `count` small files new contents."""
-    contents = _Contents(1000 + turn)
+    contents = Contents(1000 + turn)
     for path in contents.random.sample(tree.small, min(count, len(tree.small))):
         path.write_bytes(contents.make(contents.random.randint(SMALL.smallest, SMALL.largest)))
 
