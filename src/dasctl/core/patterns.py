@@ -1,19 +1,16 @@
 """Gitignore patterns over paths of any bytes: a matcher for the DAS, and regular expressions for the helper.
 
 What lives here: what a list of patterns says about a path. What must not: walking. As in git, a folder that is ignored
-hides what is in it, so `!` brings nothing back from below it.
-
-`pathspec` translates single patterns; it is imported only when there is one that needs it.
+hides what is in it, so `!` brings nothing back from below it (`gitignore.py`: what one pattern means).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
-# `NAME/**` needs no translator, and is all that a domain says by default.
-_PLAIN = re.compile(r"[A-Za-z0-9_.*~-]+(?:/[A-Za-z0-9_.*~-]+)*/?\Z")  # surely a pattern
-_BELOW = re.compile(r"/?((?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/)+)\*\*\Z")
+from dasctl.core.gitignore import NoPattern, Pattern, can_match, pattern_of
 
 
 class Ignore:
@@ -25,10 +22,8 @@ class Ignore:
         self.patterns = tuple(patterns)
         rules = _rules(self.patterns)
         # With `!` in the list each folder on the way is judged by itself; without, one look at the whole path does.
-        self._by_level = not all(include for _, include in rules)
-        if self._by_level:
-            rules = [(_exact(source), include) for source, include in rules]
-        source = _combined(rules)
+        self._by_level = any(rule.negated for rule in rules)
+        source = _combined([(r.exact if self._by_level else r.reaching, not r.negated) for r in rules])
         self._regex = re.compile(source.encode("latin-1")) if source else None
 
     def matches(self, path: bytes, is_folder: bool) -> bool:
@@ -50,21 +45,19 @@ def regexes(patterns: Sequence[str]) -> tuple[str, ...]:
     what a pattern says of a folder holds for all below it. ValueError as in `Ignore`.
     """
     rules = _rules(patterns)
-    if all(include for _, include in rules):
-        return tuple(f"(?s){source}" for source, _ in rules)
-    combined = _combined(rules)
+    if not any(rule.negated for rule in rules):
+        return tuple(f"(?s){rule.reaching}" for rule in rules)
+    combined = _combined([(rule.reaching, not rule.negated) for rule in rules])
     return (combined,) if combined else ()
 
 
 def fault_of(pattern: str) -> str | None:
     """Why `pattern` is not a gitignore pattern, or None if it is one."""
-    if _PLAIN.match(pattern):
-        return None
     try:
-        rules = _rules([pattern])
-    except ValueError as error:
+        found = pattern_of(pattern)
+    except NoPattern as error:
         return str(error)
-    if not rules and pattern.strip() and not pattern.startswith("#"):
+    if found is not None and not can_match(found):
         return f"the pattern {pattern!r} can match nothing"
     return None
 
@@ -76,8 +69,10 @@ def _combined(rules: Sequence[tuple[str, bool]]) -> str:
     if all(include for _, include in rules):
         return "(?s)" + "|".join(f"(?:{source})" for source, _ in rules)
     whole = "(?!)"
-    for source, include in rules:
-        whole = f"(?:(?={source})|{whole})" if include else f"(?:(?!{source}){whole})"
+    # Nested once for each change between patterns with and without `!`: deep nesting is more than `re` can take.
+    for include, run in groupby(rules, key=lambda rule: rule[1]):
+        sources = "|".join(f"(?:{source})" for source, _ in run)
+        whole = f"(?:(?={sources})|{whole})" if include else f"(?:(?!{sources}){whole})"
     return rf"(?s)\A{whole}"
 
 
@@ -89,58 +84,6 @@ def _folders_above(path: bytes) -> Iterator[bytes]:
         end = path.find(b"/", end + 1)
 
 
-def _exact(source: str) -> str:
-    """The expression of a pattern for the very path that it names, without what lies below that."""
-    for ending, exact in (
-        (r"(?:/|\Z)", r"/?\Z"),
-        (r"(?:/.*)?\Z", r"/?\Z"),
-        (r"/.*\Z", r"/\Z"),
-        ("/", r"/\Z"),
-    ):
-        if source.endswith(ending):
-            return source.removesuffix(ending) + exact
-    return source
-
-
-def _rules(patterns: Sequence[str]) -> list[tuple[str, bool]]:
-    """(regular expression for Latin-1, whether it includes) of each pattern that says something."""
-    return [rule for pattern in patterns if (rule := _rule(pattern)) is not None]
-
-
-def _rule(pattern: str) -> tuple[str, bool] | None:
-    if (below := _BELOW.match(pattern)) is not None:
-        return f"^{re.escape(below[1])}.", True
-    source, include = _translated(pattern)
-    if source is None or include is None:
-        return None
-    text = source.decode("latin-1").replace("(?P<ps_d>/)", "/")
-    if not text.startswith("^"):
-        text = f"^.*{text}"  # pathspec's short forms of `*` and `*/`
-    # `$` would also match before a newline at the end of a name; and `x/**` is what is below x, not x itself.
-    if pattern.rstrip().endswith("/**"):
-        text = text.removesuffix(".*$") + "."
-    elif text.endswith("|$)"):
-        text = text.removesuffix("|$)") + r"|\Z)"
-    elif text.endswith("$"):
-        text = text.removesuffix("$") + r"\Z"
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is not a gitignore pattern: {error}") from None
-    return text, include
-
-
-def _translated(pattern: str) -> tuple[bytes | None, bool | None]:
-    try:
-        from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern as Translator
-    except ImportError:  # before 1.0
-        from pathspec.patterns.gitwildmatch import (  # type: ignore[assignment, unused-ignore]
-            GitWildMatchPattern as Translator,
-        )
-    if "\0" in pattern or "\n" in pattern:
-        raise ValueError(f"{pattern!r} is not a gitignore pattern: it has more than one line")
-    try:
-        source, include = Translator.pattern_to_regex(pattern.encode("utf-8", "surrogateescape"))
-    except ValueError:
-        raise ValueError(f"{pattern!r} is not a gitignore pattern") from None
-    return source, include
+def _rules(patterns: Sequence[str]) -> list[Pattern]:
+    """The patterns that say something."""
+    return [found for pattern in patterns if (found := pattern_of(pattern)) is not None]
