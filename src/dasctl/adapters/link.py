@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dasctl.adapters.throttle import Throttle
 from dasctl.core.exchange import Reply
 from dasctl.errors import LinkLost, NodeError, NodeNotUsable, NodeTimeout, ProtocolError
 from dasctl.remote import frames
@@ -68,13 +69,18 @@ class Peer:
 class StreamLink:
     """ports.Link over a Stream on which COMMAND runs.
 
-    `begin` sends the packed helper and awaits nothing; the first `ask` hears the greeting.
+    `begin` sends the packed helper and awaits nothing; the first `ask` hears the greeting. With a `throttle`, nothing is
+    sent without its leave, and while that is awaited the far side may be silent.
     """
 
-    def __init__(self, peer: Peer, stream: Stream, *, greeting_s: float = SILENCE_S) -> None:
+    def __init__(
+        self, peer: Peer, stream: Stream, *, greeting_s: float = SILENCE_S, throttle: Throttle | None = None
+    ) -> None:
         self._peer = peer
         self._stream = stream
         self._greeting_s = greeting_s
+        self._throttle = throttle
+        self._before = b""  # what has to go out before the first request, as soon as the throttle lets it
         self._decoder = frames.Decoder(largest=MAX_REPLY)
         self._frames: deque[tuple[Header, bytes]] = deque()
         self._noise: bytearray | None = bytearray(b"\n")  # None: the marker has been seen
@@ -103,7 +109,10 @@ class StreamLink:
 
     def begin(self, payload: bytes) -> None:
         """Send the packed helper. Nothing is awaited: the first request goes with it in one trip."""
-        self._write(payload)
+        if self._throttle is None:
+            self._write(payload)
+        else:
+            self._before = payload
 
     async def ask(
         self,
@@ -141,7 +150,7 @@ class StreamLink:
     ) -> Reply:
         try:
             async with asyncio.timeout(self._limit()) as self._deadline:
-                if then is None and len(request) <= _PIECE:
+                if then is None and len(request) <= _PIECE and self._throttle is None:
                     self._write(request)
                     return await self._hear(on_event)
                 return await self._send_and_hear(request, then, on_event)
@@ -172,7 +181,8 @@ class StreamLink:
 
     async def _send(self, request: bytes, then: AsyncIterator[bytes] | None) -> None:
         try:
-            await self._write_all(request)
+            await self._write_all(self._before + request)
+            self._before = b""
             if then is None:
                 return
             self._rest()
@@ -189,8 +199,14 @@ class StreamLink:
 
     async def _write_all(self, data: bytes) -> None:
         view = memoryview(data)
-        for start in range(0, len(data), _PIECE):
-            self._write(bytes(view[start : start + _PIECE]))
+        size = _PIECE if self._throttle is None else self._throttle.piece
+        for start in range(0, len(data), size):
+            piece = bytes(view[start : start + size])
+            if self._throttle is not None:
+                self._rest()
+                await self._throttle.permit(len(piece))
+                self._go_on()
+            self._write(piece)
             await self._stream.drain()
             self._alive()
 
@@ -272,7 +288,8 @@ class StreamLink:
             )
         return b""
 
-    # Silence. The deadline moves with each sign of life, and rests while we ourselves prepare what to send.
+    # Silence. The deadline moves with each sign of life, and rests while we ourselves prepare what to send, or wait for
+    # leave to send it.
 
     def _alive(self) -> None:
         if self._deadline is not None and not self._deadline.expired() and not self._resting:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from dasctl.adapters import bootstrap
 from dasctl.adapters.link import STDERR_TAIL, Peer, Stream, StreamLink
 from dasctl.adapters.streams import Fault, FaultyStream, OtherEnd, SocketStream
+from dasctl.adapters.throttle import Throttle
 from dasctl.core.domain import Node
 from dasctl.errors import NodeNotUsable
 
@@ -34,11 +35,13 @@ class LocalLinks:
         python: str = sys.executable,
         faults: Mapping[str, Fault] | None = None,
         payload: bytes | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self._homes = homes
         self._python = python
         self._faults = {} if faults is None else faults
         self._payload = payload
+        self._throttle = throttle
 
     @asynccontextmanager
     async def open(self, name: str, node: Node) -> AsyncIterator[StreamLink]:
@@ -50,7 +53,7 @@ class LocalLinks:
             raise NodeNotUsable(f"{peer}: {self._python} cannot be started: {error.strerror}") from error
         if name in self._faults:
             stream = FaultyStream(stream, self._faults[name])
-        link = StreamLink(peer, stream)
+        link = StreamLink(peer, stream, throttle=self._throttle)
         try:
             link.begin(bootstrap.payload() if self._payload is None else self._payload)
             yield link

@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 
 from dasctl.adapters.link import SILENCE_S, Peer, Stream, StreamLink
 from dasctl.adapters.streams import Fault, FaultyStream, OtherEnd, SocketStream
+from dasctl.adapters.throttle import Throttle
 from dasctl.core.domain import Node
 from dasctl.errors import NodeError
 
@@ -42,6 +43,7 @@ class MemoryLinks:
     faults: Mapping[str, Fault] = field(default_factory=dict)
     errors: Mapping[str, NodeError] = field(default_factory=dict)
     greeting_s: float = SILENCE_S
+    throttle: Throttle | None = None
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -53,7 +55,9 @@ class MemoryLinks:
         stream: Stream = await _thread_started(self.main or _helper_main())
         if name in self.faults:
             stream = FaultyStream(stream, self.faults[name])
-        link = StreamLink(Peer(name=name, address="in memory"), stream, greeting_s=self.greeting_s)
+        link = StreamLink(
+            Peer(name=name, address="in memory"), stream, greeting_s=self.greeting_s, throttle=self.throttle
+        )
         tally.opened += 1
         try:
             yield link

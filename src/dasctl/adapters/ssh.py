@@ -19,6 +19,7 @@ from dasctl.adapters import bootstrap
 from dasctl.adapters.host_keys import HostKey, HostKeys, Known
 from dasctl.adapters.link import Peer, Stream, StreamLink
 from dasctl.adapters.quick_start import import_asyncssh
+from dasctl.adapters.throttle import Throttle
 from dasctl.core.domain import Node
 from dasctl.errors import NodeError, NodeUnreachable
 
@@ -65,11 +66,13 @@ class SshLinks:
         timeout_s: float = 10.0,
         ssh_config: Path | None = None,
         payload: bytes | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self._nodes = nodes
         self._timeout_s = timeout_s
         self._config = ssh_config or _config_of_environment()
         self._payload = payload
+        self._throttle = throttle
         self._packing = threading.Lock()
         self._host_keys = HostKeys(domain_root)
         self._shared: _Shared | None = None
@@ -85,7 +88,7 @@ class SshLinks:
         packing = asyncio.create_task(asyncio.to_thread(self._packed))  # while the connection is made
         try:
             async with self._session(name, node, bootstrap.COMMAND) as (peer, stream):
-                link = StreamLink(peer, stream, greeting_s=self._timeout_s)
+                link = StreamLink(peer, stream, greeting_s=self._timeout_s, throttle=self._throttle)
                 link.begin(await packing)
                 yield link
         finally:
