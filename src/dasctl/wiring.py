@@ -27,6 +27,7 @@ from dasctl.adapters.history import SqliteHistory
 from dasctl.adapters.objects import FolderObjects
 from dasctl.adapters.ssh import SshLinks
 from dasctl.adapters.store import YamlStore, create_domain, find_domain
+from dasctl.adapters.throttle import Throttle
 from dasctl.adapters.tree import FolderRepository
 from dasctl.core import outcome as outcomes
 from dasctl.core.domain import Node
@@ -91,7 +92,7 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
 
     root = find_domain(Path.cwd(), options.domain, os.environ)
     store = YamlStore(root, sleep=_sleep_between_tries)
-    links = _Ssh(store, options.timeout_s)
+    links = _Ssh(store, options.timeout_s, limit=options.limit)
     return Context(
         store=store, repository=FolderRepository(root),
         history=SqliteHistory(root, kept=_revisions_kept(store)), objects=FolderObjects(root),
@@ -129,15 +130,18 @@ def outside(options: Options, on_event: Callable[[Event], None]) -> Outside:
 class _Ssh:
     """ports.Links and ports.HostKeys, made when first used: their nodes are those of domain.yaml as it is by then."""
 
-    def __init__(self, store: YamlStore, timeout_s: float) -> None:
+    def __init__(self, store: YamlStore, timeout_s: float, *, limit: float | None) -> None:
         self._store = store
         self._timeout_s = timeout_s
+        self._throttle = Throttle(limit) if limit is not None else None
         self._made: SshLinks | None = None
 
     @property
     def _links(self) -> SshLinks:
         if self._made is None:
-            self._made = SshLinks(self._store.root, self._store.load().nodes, timeout_s=self._timeout_s)
+            self._made = SshLinks(
+                self._store.root, self._store.load().nodes, timeout_s=self._timeout_s, throttle=self._throttle
+            )
         return self._made
 
     @property
