@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,12 +31,13 @@ from dasctl.adapters.throttle import Throttle
 from dasctl.adapters.tree import FolderRepository
 from dasctl.core import outcome as outcomes
 from dasctl.core.domain import Node
-from dasctl.core.exchange import Event, HostKey, Who
+from dasctl.core.exchange import BundleFile, Event, HostKey, Who
 from dasctl.core.outcome import Outcome
 from dasctl.errors import DasctlError, OperationFailed
 from dasctl.operations.ports import Context, Link
 
 if TYPE_CHECKING:
+    from dasctl.core.bundles import Plan
     from dasctl.operations.member_ports import Outside
 
 AGAIN = "run the command again: it finishes what was begun"
@@ -99,6 +100,7 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
         links=links, host_keys=links,
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
+        bundles=_LateBundles(),
     )  # fmt: skip
 
 
@@ -173,6 +175,17 @@ class _Ssh:
         return await self._admission.install_key(
             name, node, public_key, generate=generate, ask_password=ask_password
         )
+
+
+class _LateBundles:
+    """ports.Bundles, imported when one is written: zip files are of use to one command only."""
+
+    def write(
+        self, file: Path, plan: Plan, content: Callable[[str], Iterable[bytes]], on_written: Callable[[int], None]
+    ) -> BundleFile:
+        from dasctl.adapters.bundles import ZipBundles
+
+        return ZipBundles().write(file, plan, content, on_written)
 
 
 def _timed(command: str, operation: Callable[[], Awaitable[Outcome]]) -> Outcome:

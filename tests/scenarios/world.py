@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dasctl.adapters.bundles import ZipBundles
 from dasctl.adapters.clock import ManualClock
 from dasctl.adapters.memory_history import MemoryHistory
 from dasctl.adapters.memory_links import MemoryLinks
@@ -178,7 +179,7 @@ class World:
             store=own.store, repository=own.repository, history=own.history, objects=own.objects,
             links=self.links, host_keys=self.keys,
             clock=self.clock, who=Who(user="anna", host=own.host, command=command), on_event=self.events.append,
-            **more,
+            bundles=ZipBundles(), **more,
         )  # fmt: skip
 
     def run(self, line: str, *, das: str = MAIN) -> tuple[int, str]:

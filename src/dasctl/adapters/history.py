@@ -197,6 +197,13 @@ class SqliteHistory:
             return None
         return data if data is None or digest_of(data) == digest else None
 
+    def parts_of(self, number: int) -> dict[str, bytes] | None:
+        """See `ports.History`. Parts that were damaged count as not kept."""
+        with self._reading() as rows:
+            digests = [row[0] for row in rows("SELECT digest FROM revision_parts WHERE number = ?", (number,))]
+        found = {digest: data for digest in digests if (data := self.part(digest)) is not None}
+        return found if digests and len(found) == len(digests) else None
+
     def restart_at(self, number: int) -> None:
         """See `ports.History`."""
         with self._writing() as database:

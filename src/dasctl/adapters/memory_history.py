@@ -64,6 +64,11 @@ class MemoryHistory:
     def part(self, digest: str) -> bytes | None:
         return self._parts.get(digest)
 
+    def parts_of(self, number: int) -> dict[str, bytes] | None:
+        if number not in {revision.number for revision in self._chain[-self._kept :]}:
+            return None
+        return {digest: self._parts[digest] for digest in self._of_revision[number]}
+
     def restart_at(self, number: int) -> None:
         check_restart(self._chain[-1].number if self._chain else 0, number)
         self._next = number

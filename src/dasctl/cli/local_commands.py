@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from dasctl.cli.bundle_commands import import_sync_bundle
 from dasctl.cli.cluster_commands import properties_from
 from dasctl.cli.life_cycle_commands import Sync
 from dasctl.cli.session import session_of
@@ -157,4 +158,5 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "start-local-instance": start_local_instance,
     "stop-local-instance": stop_local_instance,
     "sync-local-instance": sync_local_instance,
+    "import-sync-bundle": import_sync_bundle,
 }

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from dasctl.cli import messages, tables, text
+from dasctl.cli.bundle_screen import show_export
 from dasctl.cli.screen import Screen
 from dasctl.cli.summary import changes, summary_of
 from dasctl.core.outcome import FAILED, UNCHANGED, Outcome, Result
@@ -90,6 +91,8 @@ def _show_text(outcome: Outcome, screen: Screen, *, long: bool) -> None:
         _show_dry_run(outcome, screen)
     elif outcome.command in tables.LISTS:
         _show_list(outcome, screen, long=long)
+    elif outcome.command == "export-sync-bundle":
+        show_export(outcome, screen)
     elif outcome.command == "verify-domain":
         _show_domain(outcome, screen)
     elif outcome.command not in tables.ACTIONS:

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from dasctl.cli import complete
+from dasctl.cli.bundle_commands import export_sync_bundle
 from dasctl.cli.options import LIMIT, with_options
 from dasctl.cli.session import session_of
 
@@ -158,4 +159,5 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "sync-instance": sync_instance,
     "sync-cluster": sync_cluster,
     "sync-domain": sync_domain,
+    "export-sync-bundle": export_sync_bundle,
 }

@@ -187,6 +187,13 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
         _STARTED,
     ),
     "setup-ssh": (_column("node"), _column("status")),
+    "export-sync-bundle": (
+        _column("file"), _column("size"), _column("sha256"), _column("since"), _column("contents"), _column("bytes"),
+    ),
+    "import-sync-bundle": (
+        *INSTANCE, _column("status"), _column("revision"), _column("files_changed"), _column("files_deleted"),
+        _column("bytes_read"),
+    ),
     "take-over": (*INSTANCE, _column("status"), _column("revision")),
 }  # fmt: skip
 

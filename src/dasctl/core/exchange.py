@@ -29,6 +29,15 @@ class Piece:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostKey:
     """The host key that a node shows: `kind` is `ssh-ed25519` …, `fingerprint` is `SHA256:…`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleFile:
+    """A bundle as it was written: `size` in bytes, the file's SHA-256; `runs`: every python3 runs it by itself."""
+
+    size: int
+    sha256: str
+    runs: bool
+
+
 
     kind: str
     fingerprint: str

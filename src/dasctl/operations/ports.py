@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dasctl.core.domain import Criterion, Domain, Node
 from dasctl.core.edits import Edit
-from dasctl.core.exchange import PHASES, Event, HostKey, Piece, Reply, Who
+from dasctl.core.exchange import PHASES, BundleFile, Event, HostKey, Piece, Reply, Who
 from dasctl.core.slices import Scan
 from dasctl.core.stamps import Acknowledged, Revision, Standing
 from dasctl.remote.manifest import Entry
 from dasctl.remote.words import BEAT_S
 
-if TYPE_CHECKING:  # of use on nodes only
-    from dasctl.operations.member_ports import Members
+if TYPE_CHECKING:
+    from dasctl.core.bundles import Plan  # of use to one command only
+    from dasctl.operations.member_ports import Members  # of use on nodes only
 
 __all__ = [
-    "PHASES", "Acknowledged", "Clock", "Context", "Event", "History", "HostKey", "HostKeys", "Link", "Links",
-    "Objects", "Piece", "Reply", "Repository", "Store", "Who",
+    "PHASES", "Acknowledged", "BundleFile", "Bundles", "Clock", "Context", "Event", "History", "HostKey", "HostKeys",
+    "Link", "Links", "Objects", "Piece", "Reply", "Repository", "Store", "Who",
 ]  # fmt: skip
 
 
@@ -148,6 +149,9 @@ class History(Protocol):
     def part(self, digest: str) -> bytes | None:
         """The canonical bytes of a part that is still kept."""
 
+    def parts_of(self, number: int) -> dict[str, bytes] | None:
+        """The parts that were recorded with a revision (digest to canonical bytes); None where they are kept no more."""
+
     def restart_at(self, number: int) -> None:
         """Let the next revision of an empty or lower history have this number (take-over). The chain goes on.
 
@@ -195,6 +199,14 @@ class Link(Protocol):
         how long the node may say nothing and take nothing before it counts as gone (None: the default of 60 s).
         """
 
+    async def measure(self) -> float | None:
+        """Seconds of a round trip on this line, with nothing in between; None where that cannot be known."""
+
+    def further(self) -> AbstractAsyncContextManager[Link]:
+        """Another link to the same node over the same connection, with a helper of its own; it may be used while this
+        one is. Raises NodeError, NodeNotUsable where there is none to be had: the caller goes on with this one.
+        """
+
 
 class Links(Protocol):
     """Opens links: to nodes over SSH, or to helpers on this machine."""
@@ -233,6 +245,18 @@ class HostKeys(Protocol):
         """
 
 
+class Bundles(Protocol):
+    """Writes bundles for nodes that no link reaches."""
+
+    def write(
+        self, file: Path, plan: Plan, content: Callable[[str], Iterable[bytes]], on_written: Callable[[int], None]
+    ) -> BundleFile:
+        """Write `file` beside and rename it. `content` gives a content by SHA-256, in pieces; what it raises ends all.
+
+        `on_written` gets how many raw bytes of contents are in so far. Raises OperationFailed where it cannot be written.
+        """
+
+
 class Clock(Protocol):
     """Time is an argument: seconds since the epoch, and seconds that only grow."""
 
@@ -258,6 +282,7 @@ class Context:
     timeout_s: float = 10.0  # how long a node may take to answer before it counts as away
     on_event: Callable[[Event], None] = field(default=lambda event: None)
     members: Members | None = None  # for serve-members and member-key alone
+    bundles: Bundles | None = None  # for export-sync-bundle alone
 
     @property
     def patience_s(self) -> float:
