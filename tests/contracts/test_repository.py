@@ -16,7 +16,7 @@ from dasctl.adapters import tree_hash, tree_index
 from dasctl.adapters.history import SqliteHistory
 from dasctl.adapters.memory_repository import MemoryRepository
 from dasctl.adapters.tree import FolderRepository
-from dasctl.core.domain import Application, Domain, Settings
+from dasctl.core.domain import Application, Areas, Domain, Patterns, Settings
 from dasctl.errors import RepositoryError
 from dasctl.remote import manifest
 from dasctl.remote.manifest import digest_of
@@ -204,6 +204,35 @@ def test_special_files_are_reported_and_left_out(repository):
     repository.put_pipe(b"docroot/p")
     assert paths_in(repository, "docroot") == [b"docroot"]
     assert problems_of(repository) == {b"docroot/p": "a named pipe is not synchronised"}
+
+
+def test_an_area_leaves_out_what_it_says_and_brings_back_what_the_domain_leaves_out(repository):
+    for name in (
+        b"a.bak",
+        b"index.bak",
+        b"drafts/x",
+        b"drafts/index.bak",
+        b"deep/drafts/x",
+        b"\xff.psd",
+        b"\xff.jpg",
+    ):
+        repository.put_file(b"docroot/" + name, name)
+    repository.put_file(b"lib/index.bak", b"")
+    repository.put_file(b"applications/hello/tests/t", b"")
+    repository.put_file(b"applications/hello/main", b"")
+    domain = Domain(
+        format=1,
+        domain=Settings(name="shop", id="6f1c", exclude=["*.bak"]),
+        areas=Areas(docroot=Patterns(exclude=["!index.bak", "/drafts/", "*.psd"])),
+        applications={"hello": Application(exclude=["tests/"])},
+    )
+    for _ in range(2):  # the second time from the index
+        assert [path for path in paths_in(repository, "docroot", domain) if b"." in path or b"x" in path] == [
+            b"docroot/deep/drafts/x", b"docroot/index.bak", b"docroot/\xff.jpg",
+        ]  # fmt: skip
+        assert paths_in(repository, "lib", domain) == [b"lib"]
+        assert paths_in(repository, "applications/hello", domain)[-1] == b"applications/hello/main"
+    assert b"docroot/a.bak" in paths_in(repository, "docroot", domain_of("hello"))
 
 
 def test_exclusions(repository):

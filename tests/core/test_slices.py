@@ -322,3 +322,47 @@ def test_a_thousand_instances_share_what_they_can(repository):
     assert time.monotonic() - start < 5  # measured: some 0.1 s
     assert len({id(each.parts[-1]) for each in found.by_instance.values()}) == 1
     assert len({each.parts[0].digest for each in found.by_instance.values()}) == 1000
+
+
+def test_a_config_leaves_out_what_it_says_after_the_overlays(repository):
+    for path in (
+        b"config/a",
+        b"config/web-config/secret",
+        b"docroot/i",
+        b"docroot/video/v",
+        b"lib/l",
+        b"applications/hello/h",
+    ):
+        repository.put_file(path, path)
+    repository.put_file(b"docroot/video/\xff new\nline", b"")
+    configs = {
+        "tomcat-config": Config(
+            start="x", exclude=["/docroot/video/", "lib", "config/secret", "config/domain.yaml"]
+        ),
+        "plain": Config(start="y"),
+    }
+    found = built(repository, domain_of(configs=configs))
+    assert sorted(said(repository, found, "web1")) == [
+        "applications/hello/h", "config/a", "config/domain.yaml", "docroot/i",
+    ]  # fmt: skip
+    assert [part.name for part in found.by_instance["web1"].parts] == [
+        "config", "applications", "applications/hello", "docroot",
+    ]  # fmt: skip
+    assert b"docroot/video/v" in tree(found, "app1") and b"lib/l" in tree(found, "app1")
+
+
+def test_parts_without_what_a_config_leaves_out_are_made_once(repository):
+    repository.put_file(b"docroot/i", b"")
+    repository.put_file(b"docroot/x.tmp", b"")
+    configs = {"tomcat-config": Config(start="x", exclude=["*.tmp"]), "plain": Config(start="y")}
+    found = built(repository, domain_of(configs=configs))
+    one, two, other = (found.by_instance[name].parts[-1] for name in ("web1", "web2", "app1"))
+    assert one is two and one.digest == digest_of(one.data) != other.digest
+    assert found.repository[other.digest] is other.data  # where a config says nothing, the area itself
+
+
+def test_whatever_a_config_leaves_out_its_own_part_stays(repository):
+    repository.put_file(b"config/a", b"")
+    configs = {"tomcat-config": Config(start="x", exclude=["*"]), "plain": Config(start="y")}
+    found = built(repository, domain_of(configs=configs))
+    assert list(tree(found, "web1")) == [b"config", b"config/domain.yaml"]

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from dasctl.core import areas
+from dasctl.core import areas, exclusion
 from dasctl.core.domain import Criterion, Domain
+from dasctl.core.patterns import Ignore
 from dasctl.core.slices import Area, Scan, ScanProblem
 from dasctl.errors import RepositoryError
 from dasctl.remote import paths
@@ -129,11 +130,10 @@ class MemoryRepository:
 
     def _ignored(self, domain: Domain) -> set[bytes]:
         """All paths that the domain's patterns leave out, with what is below them."""
-        if not domain.domain.exclude:
+        patterns = exclusion.scan_patterns(domain)
+        if not patterns:
             return set()
-        from dasctl.core.patterns import Ignore
-
-        ignore = Ignore(list(domain.domain.exclude))
+        ignore = Ignore(patterns)
         ignored: set[bytes] = set()
         for path in sorted(self._things, key=order):
             folder = path.rpartition(b"/")[0]

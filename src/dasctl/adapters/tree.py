@@ -20,7 +20,7 @@ from dasctl.adapters.beside import write_beside
 from dasctl.adapters.tree_hash import FLAGS, Moved, hash_files
 from dasctl.adapters.tree_index import Index, IndexedFolder, Patterns, Record
 from dasctl.adapters.tree_walk import Walk, Walked, holds, record_of
-from dasctl.core import areas
+from dasctl.core import areas, exclusion
 from dasctl.core.domain import Criterion, Domain
 from dasctl.core.slices import Area, Scan, ScanProblem
 from dasctl.errors import RepositoryError
@@ -110,7 +110,7 @@ class _Look:
         self._own = root + b"/" + areas.OWN_FOLDER
         self._domain = domain
         self._believe = criterion == "modtime"
-        patterns = list(domain.domain.exclude)
+        patterns = exclusion.scan_patterns(domain)
         self._ignore = _ignore(patterns)
         self._before = tree_index.load(self._own + b"/index")
         known = tree_index.repatterned(self._before, patterns, self._ignore)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from dasctl.core.domain import Domain
 from dasctl.core.faults import Path
+from dasctl.core.patterns import regexes
 from dasctl.remote import words
 
 OWN_PART = "config/domain.yaml"  # of an instance: dasctl's alone, whatever the patterns say
@@ -101,11 +102,7 @@ def _patterns(rules: Iterable[Rule]) -> list[str]:
 
 
 def _regexes(patterns: Sequence[str]) -> tuple[str, ...]:
-    if not patterns:
-        return ()
-    from dasctl.core import patterns as translated  # only where there are patterns: the import costs
-
-    return translated.regexes(patterns)
+    return regexes(patterns) if patterns else ()
 
 
 def _sparing(patterns: Sequence[str]) -> tuple[str, ...]:

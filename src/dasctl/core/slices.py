@@ -1,7 +1,7 @@
 """Slices: the part of the repository that each instance needs, computed once for all of them.
 
 What lives here: which file goes where, and the digests of parts and of the whole (`overlays.py`: who wins in
-`config`). What must not: reading files.
+`config`; `exclusion.py`: what is left out). What must not: reading files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from dasctl.core import areas
 from dasctl.core.contents import Contents
 from dasctl.core.domain import Domain
+from dasctl.core.exclusion import left_out_of_instances
 from dasctl.core.overlays import ConfigFolder, Layers, place_of
+from dasctl.core.patterns import Ignore
 from dasctl.remote.manifest import Entry, decode, digest_of, encode, order, slice_digest
 from dasctl.remote.paths import printable
 
@@ -115,14 +117,18 @@ def build(domain: Domain, scan: Scan, definitions: Mapping[str, Entry]) -> Slice
     """
     config = scan.areas.get("config")
     folder = ConfigFolder(config.entries if config else (), domain)
-    configs = _ConfigParts(folder)
+    configs, without = _ConfigParts(folder), _LeftOut(domain)
     shared = {name: Part(name=name, digest=area.digest, data=area.data) for name, area in scan.areas.items()}
     deployed = _deployments(domain)
     by_instance: dict[str, Slice] = {}
     for name, instance in domain.instances.items():
         owners = (name,) if instance.cluster is None else (instance.cluster, name)
         wanted = ["applications", *_applications(deployed, owners), "lib", "docroot"]
-        parts = [configs.part(name, definitions[name]), *(shared[part] for part in wanted if part in shared)]
+        out = without.ignored(domain.config_of(name))
+        parts = [
+            configs.part(name, definitions[name], out),
+            *without.left([shared[part] for part in wanted if part in shared], out),
+        ]
         by_instance[name] = Slice(instance=name, parts=tuple(parts))
     found = (
         ScanProblem(path=path, message=message, refused=refused) for path, message, refused in folder.problems
@@ -152,29 +158,72 @@ def _applications(deployed: Mapping[str, set[str]], owners: Iterable[str]) -> li
     return sorted({area for owner in owners for area in deployed.get(owner, ())})
 
 
+class _LeftOut:
+    """Parts without what configs leave out, made once for all instances whose configs say the same."""
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+        self._parts: dict[tuple[str, tuple[str, ...]], Part | None] = {}
+        self._ignored: dict[tuple[str, ...], Ignore] = {}
+
+    def ignored(self, config: str) -> Ignore | None:
+        """What is left out of the instances with `config`; None where that is nothing."""
+        patterns = tuple(rule.pattern for rule in left_out_of_instances(self._domain, config))
+        if not patterns:
+            return None
+        if patterns not in self._ignored:
+            self._ignored[patterns] = Ignore(patterns)
+        return self._ignored[patterns]
+
+    def left(self, parts: list[Part], ignore: Ignore | None) -> list[Part]:
+        """What is left of `parts`; those whose own folder is left out are absent."""
+        if ignore is None:
+            return parts
+        return [left for part in parts if (left := self._left(part, ignore)) is not None]
+
+    def _left(self, part: Part, ignore: Ignore) -> Part | None:
+        key = part.name, ignore.patterns
+        if key not in self._parts:
+            lines = [line for line in part.data.split(b"\0")[:-1] if not _is_out(line, ignore)]
+            data = b"\0".join([*lines, b""])
+            self._parts[key] = Part(name=part.name, digest=digest_of(data), data=data) if lines else None
+        return self._parts[key]
+
+
+def _is_out(line: bytes, ignore: Ignore) -> bool:
+    return ignore.matches(line.split(b" ", 5)[5], line[:1] == b"d")
+
+
 class _ConfigParts:
-    """The `config` parts, merged and hashed once for all instances that have the same layers.
+    """The `config` parts, merged and hashed once for all instances that have the same layers and leave out the same.
 
     They differ in one line, the definition; what stands before it is hashed once, and the rest per instance.
     """
 
     def __init__(self, folder: ConfigFolder) -> None:
         self._folder = folder
-        self._halves: dict[Layers, tuple[bytes, bytes, hashlib._Hash]] = {}
+        self._halves: dict[tuple[Layers, tuple[str, ...]], tuple[bytes, bytes, hashlib._Hash]] = {}
 
-    def part(self, instance: str, definition: Entry) -> Part:
+    def part(self, instance: str, definition: Entry, ignore: Ignore | None) -> Part:
         layers = self._folder.layers_of(instance)
-        if layers not in self._halves:
-            self._halves[layers] = self._split(layers, definition)
-        before, after, hashed = self._halves[layers]
+        key = layers, ignore.patterns if ignore is not None else ()
+        if key not in self._halves:
+            self._halves[key] = self._split(layers, definition, ignore)
+        before, after, hashed = self._halves[key]
         line = encode([definition._replace(path=areas.DEFINITION)])
         digest = hashed.copy()
         digest.update(line)
         digest.update(after)
         return Part(name="config", digest=digest.hexdigest(), data=b"".join((before, line, after)))
 
-    def _split(self, layers: Layers, definition: Entry) -> tuple[bytes, bytes, hashlib._Hash]:
+    def _split(
+        self, layers: Layers, definition: Entry, ignore: Ignore | None
+    ) -> tuple[bytes, bytes, hashlib._Hash]:
         merged = self._folder.merged(layers)
+        if ignore is not None:
+            merged = {
+                path: entry for path, entry in merged.items() if not ignore.matches(path, entry.kind == "d")
+            }
         # A folder that is not in the repository needs a modtime that stays: the definition's.
         merged.setdefault(areas.CONFIG, Entry(areas.CONFIG, "d", 0o755, 0, definition.mtime, b"-"))
         entries = sorted(merged.values(), key=place_of)
