@@ -230,7 +230,8 @@ class _Reader(io.RawIOBase):
 
     def _second(self) -> bytes:
         reply = spoken(self._out.getvalue())[-1][0]
-        needed = [digest for item in reply.get("instances", ()) for digest in item.get("contents", ())]
+        waiting = [item for item in reply.get("instances", ()) if item["verdict"] == "needs"]
+        needed = [digest for item in waiting for digest in item["contents"]]
         if not needed:
             return b""
         frames_of = [content(self._tree.contents[digest]) for digest in dict.fromkeys(needed)]

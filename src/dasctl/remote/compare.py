@@ -6,6 +6,9 @@ The *ancestor* maps paths to lines of the manifest that was synchronised last, c
 maps them to the lines that lead on. A *deviation* is what differs from the ancestor, whoever did it. What is on disk and
 in neither of the two is *foreign*: it stays, unless it is in the way of something wanted, or all that is foreign has to go
 (`full`). Nothing that deviates is destroyed: it goes aside.
+
+A path that `keep` is about belongs to the node once it was made: once it is in the ancestor, or something is there. Then it
+is neither judged nor changed nor restored nor removed, and what is above it stays as well.
 """
 
 from __future__ import annotations
@@ -72,7 +75,11 @@ class Plan:
 
 
 def questions(
-    ancestor: Mapping[bytes, bytes], wanted: Mapping[bytes, bytes], seen: Seen, trust_modtime: bool = True
+    ancestor: Mapping[bytes, bytes],
+    wanted: Mapping[bytes, bytes],
+    seen: Seen,
+    trust_modtime: bool = True,
+    keep: Callable[[bytes], bool] | None = None,
 ) -> list[bytes]:
     """The files whose contents have to be read before `plan` can judge; it is given them in `seen.other`.
 
@@ -89,7 +96,7 @@ def questions(
             seen.other[path] = entry._replace(digest=before.digest)
         elif any(other is not None and other.size == entry.size for other in (before, after)):
             asked.append(path)
-    return asked
+    return asked if keep is None else [path for path in asked if not keep(path)]
 
 
 def plan(
@@ -101,13 +108,14 @@ def plan(
     full: bool = False,
     matches: Callable[[bytes], bool] | None = None,
     excluded: Callable[[bytes], bool] | None = None,
+    keep: Callable[[bytes], bool] | None = None,
 ) -> Plan:
     """What turns the disk into `wanted`. `policy` "fail" plans like "overwrite": the caller looks at the deviations.
 
     `matches`: the paths that the plan may be about; folders above them are made all the same. `excluded`: foreign files
-    that stay even with `full`.
+    that stay even with `full`. `keep`: what belongs to the node once it was made.
     """
-    return _Planner(ancestor, wanted, seen, policy == "keep", full, matches, excluded).run()
+    return _Planner(ancestor, wanted, seen, policy == "keep", full, matches, excluded, keep).run()
 
 
 class _Planner:
@@ -120,26 +128,55 @@ class _Planner:
         full: bool,
         matches: Callable[[bytes], bool] | None,
         excluded: Callable[[bytes], bool] | None,
+        nodes: Callable[[bytes], bool] | None,
     ) -> None:
         self.ancestor, self.wanted, self.seen = ancestor, wanted, seen
-        self.keep, self.full, self.matches, self.excluded = keep, full, matches, excluded
+        self.keep, self.full, self.matches, self.excluded, self.nodes = keep, full, matches, excluded, nodes
         self.plan = Plan()
         self.closed = b""  # a kept file stands where a folder is wanted: nothing below can be made
         self.cleared = b""  # a folder is in the way of a file: all below has to go
+        self.stays: list[bytes] = []  # what is on disk, wanted no more, and stays: so do the folders above it
+        self.absent: dict[
+            bytes, Entry
+        ] = {}  # the node's folders that it removed: made if something comes into them
 
     def run(self) -> Plan:
         for path in sorted(self._interesting(), key=manifest.order):
-            if self.closed and path.startswith(self.closed):
-                continue
             after = _entry(self.wanted, path)
-            if after is None:
+            if self.closed and path.startswith(self.closed):
+                self._not_made(path, after)
+            elif self._is_the_nodes(path):
+                self._leave(path, after)
+            elif after is None:
                 self._unwanted(path)
             elif after.kind == "d":
                 self._folder(path, after)
             else:
                 self._file(path, after)
+        self._spare_folders()
         self._finish_folders()
         return self.plan
+
+    def _is_the_nodes(self, path: bytes) -> bool:
+        """Whether the path is one of those that the node may change, and was made once."""
+        if self.nodes is None or not self.nodes(path):
+            return False
+        return path in self.ancestor or path in self.seen.other
+
+    def _leave(self, path: bytes, after: Entry | None) -> None:
+        actual = self._actual(path)
+        if actual is not None and after is None:
+            self.stays.append(path)
+        if after is not None and after.kind == "d":
+            if actual is None:
+                self.absent[path] = after
+            elif actual.kind != "d":
+                self.closed = path + b"/"
+
+    def _not_made(self, path: bytes, after: Entry | None) -> None:
+        """What could not be made was not made: once it can be, it will, though it is the node's from then on."""
+        if after is not None and path not in self.ancestor and self.nodes is not None and self.nodes(path):
+            self.plan.kept[path] = words.EXTRA
 
     def _interesting(self) -> set[bytes]:
         ancestor, wanted, seen = self.ancestor, self.wanted, self.seen
@@ -157,10 +194,9 @@ class _Planner:
     def _chosen(self, paths: set[bytes], matches: Callable[[bytes], bool]) -> set[bytes]:
         chosen = {path for path in paths if matches(path)}
         for path in list(chosen):
-            while b"/" in path:
-                path = path.rpartition(b"/")[0]
-                if path in paths and self._actual(path) is None:
-                    chosen.add(path)
+            for folder in folders_above(path):
+                if folder in paths and self._actual(folder) is None:
+                    chosen.add(folder)
         return chosen
 
     def _actual(self, path: bytes) -> Entry | None:
@@ -173,6 +209,8 @@ class _Planner:
         if actual is None:
             return
         spared = before is None and self.excluded is not None and self.excluded(path)
+        if spared:
+            self.stays.append(path)
         goes = (self.full and not spared) or bool(self.cleared and path.startswith(self.cleared))
         if actual.kind == "d":
             if goes or (before is not None and before.kind == "d"):
@@ -207,6 +245,7 @@ class _Planner:
             self.closed = path + b"/"
 
     def _make(self, path: bytes, after: Entry, why: str) -> None:
+        self._folders_above(path)
         self.plan.mkdir.append(path)
         self.plan.folders[path] = after
         self.plan.changes.append((path, why))
@@ -235,11 +274,19 @@ class _Planner:
                 self._place(after, why)
 
     def _place(self, after: Entry, why: str) -> None:
+        self._folders_above(after.path)
         self.plan.place.append(after)
         self.plan.changes.append((after.path, why))
 
+    def _folders_above(self, path: bytes) -> None:
+        for folder in [folder for folder in self.absent if path.startswith(folder + b"/")]:
+            self._make(folder, self.absent.pop(folder), "new")
+
     def _instead_of_folder(self, path: bytes, before: Entry | None, after: Entry) -> None:
         below = path + b"/"
+        if self.nodes is not None and self._holds_the_nodes(below, self.nodes):
+            self._keeps(path, words.EXTRA)
+            return
         if self.keep and self._holds_others(below):
             self._deviates(path, words.EXTRA, REPLACED)
             return
@@ -259,6 +306,10 @@ class _Planner:
                     return True
         return bool(self.seen.unseen)
 
+    def _holds_the_nodes(self, below: bytes, nodes: Callable[[bytes], bool]) -> bool:
+        found = any(path.startswith(below) and nodes(path) for path in (*self.seen.other, *self.seen.same))
+        return found or any(path.startswith(below) for path in self.seen.unseen)
+
     def _mode(self, path: bytes, actual: Entry, before: Entry | None, after: Entry) -> int:
         """The mode that the entry gets. One that somebody changed by hand is a deviation of its own."""
         if actual.mode == after.mode:
@@ -272,11 +323,20 @@ class _Planner:
     def _deviates(self, path: bytes, kind: str, action: str, aside: bool = False) -> bool:
         """Note a deviation; True where it gives way."""
         if self.keep:
-            self.plan.kept[path] = kind
-            self.plan.deviations.append(Deviation(path, kind, KEPT))
+            self._keeps(path, kind)
             return False
         self.plan.deviations.append(Deviation(path, kind, action, aside))
         return True
+
+    def _keeps(self, path: bytes, kind: str) -> None:
+        self.plan.kept[path] = kind
+        self.plan.deviations.append(Deviation(path, kind, KEPT))
+
+    def _spare_folders(self) -> None:
+        """No folder is to go in which something stays."""
+        if self.stays and self.plan.rmdir:
+            above = {folder for path in self.stays for folder in folders_above(path)}
+            self.plan.rmdir = [path for path in self.plan.rmdir if path not in above]
 
     def _finish_folders(self) -> None:
         """Every folder in which names come or go ends with its own mode and modtime."""
@@ -296,7 +356,7 @@ class _Planner:
         actual, after = self._actual(path), _entry(self.wanted, path)
         if actual is None or actual.kind != "d":
             return None
-        if after is None or after.kind != "d":
+        if after is None or after.kind != "d" or self._is_the_nodes(path):
             return actual._replace(mtime=LEAVE)
         return after._replace(mode=actual.mode) if path in self.plan.kept else after
 
@@ -306,6 +366,7 @@ def hidden(
     wanted: Mapping[bytes, bytes],
     seen: Seen,
     matches: Callable[[bytes], bool] | None = None,
+    keep: Callable[[bytes], bool] | None = None,
 ) -> list[bytes]:
     """The paths that would have to change inside folders that could not be looked into: no plan is about them."""
     below = tuple(path + b"/" for path in seen.unseen)
@@ -313,7 +374,16 @@ def hidden(
         return []
     inside = sorted({path for path in (*ancestor, *wanted) if path.startswith(below)}, key=manifest.order)
     changed = [path for path in inside if ancestor.get(path) != wanted.get(path)]
+    if keep is not None:
+        changed = [path for path in changed if path not in ancestor or not keep(path)]
     return changed if matches is None else [path for path in changed if matches(path)]
+
+
+def folders_above(path: bytes) -> Iterable[bytes]:
+    """The folders that `path` lies in, the nearest first."""
+    while b"/" in path:
+        path = path.rpartition(b"/")[0]
+        yield path
 
 
 def same_content(one: Entry, other: Entry) -> bool:

@@ -21,17 +21,27 @@ if TYPE_CHECKING:
     from dasctl.remote.sync import Syncing
 
     Header = dict[str, Any]
+    Answer = Header | tuple[Header, bytes]
+
+FOLLOWED = (words.SYNC, words.CONTENTS, words.STAGE)  # requests behind which frames come, up to an end
 
 
 def main(reader: BinaryIO, writer: BinaryIO, before: Callable[[str], None] = lambda operation: None) -> None:
     """Serve until `reader` ends. `before` is called ahead of each change to the disk: tests stop there."""
     link = Link(reader, writer)
+    if hasattr(_loader(), "add"):
+        _loader().link = link  # modules that were not sent are asked for
     try:
         _speak_first(writer)
         link.send(greeting())
         Server(link, before).serve()
     except Gone:
         _hush(writer)
+
+
+def _loader() -> Any:
+    """What this module was loaded by: the first program's pack (docs/protocol.md), on a node."""
+    return __spec__.loader
 
 
 def _hush(writer: BinaryIO) -> None:
@@ -58,7 +68,7 @@ def greeting() -> Header:
     return {
         "greeting": words.PROTOCOL, "python": list(sys.version_info[:3]), "pid": os.getpid(), "uid": os.getuid(),
         "user": _user(), "host": os.uname().nodename, "home": os.path.expanduser("~"), "time": time.time(),
-        "boot": _boot_id(),
+        "boot": _boot_id(), "magic": getattr(_loader(), "magic", None),
     }  # fmt: skip
 
 
@@ -80,7 +90,7 @@ def _boot_id() -> str:
 
 
 class Server:
-    """The conversation: at most one `sync` waits for contents."""
+    """The conversation: at most one `sync` waits for contents, or for its commit."""
 
     def __init__(self, link: Link, before: Callable[[str], None]) -> None:
         self.link = link
@@ -92,18 +102,32 @@ class Server:
         try:
             while True:
                 try:
-                    header = self.link.header()
+                    header = self._next()
                 except frames.FrameError as error:
                     # Where the next frame begins is not known any more.
                     self.link.send(_error(str(error)))
                     return
                 if header is None:
                     return
-                self.link.send(self._answered(header))
+                if "modules" in header:
+                    _loader().add(header, self.link.body())
+                    continue
+                answer = self._answered(header)
+                self.link.send(*(answer if isinstance(answer, tuple) else (answer,)))
         finally:
             self._forget()
 
-    def _answered(self, header: Header) -> Header:
+    def _next(self) -> Header | None:
+        """The next request. Who waits with a lock in the hand gives signs of life, and so finds out when nobody hears
+        them any more."""
+        if self.waiting is None:
+            return self.link.header()
+        from dasctl.remote.beats import Beating
+
+        with Beating(self.link):
+            return self.link.header()
+
+    def _answered(self, header: Header) -> Answer:
         try:
             return self._answer(header)
         except messages.BadMessage as error:
@@ -119,7 +143,7 @@ class Server:
     def _drained(self, header: Header, reply: Header) -> Header:
         """Read what follows a request that could not be carried out, so that the next one is found."""
         self._forget()
-        if header.get("op") in (words.SYNC, words.CONTENTS):
+        if header.get("op") in FOLLOWED:
             try:
                 while True:
                     frame = self.link.header()
@@ -134,19 +158,17 @@ class Server:
             self.waiting.close()
             self.waiting = None
 
-    def _answer(self, header: Header) -> Header:
+    def _answer(self, header: Header) -> Answer:
         op = header.get("op")
         if op == words.CONTENTS:
             return self._contents()
+        if op == words.COMMIT:
+            return self._commit()
         self._forget()
         if op == words.SYNC:
             return self._sync(header)
-        if op == words.LOOK:
-            from dasctl.remote import look
-            from dasctl.remote.beats import Beating
-
-            with Beating(self.link):
-                return look.look(header)
+        if op in (words.LOOK, words.DEVIATIONS, words.READ, words.STAGE):
+            return self._beside(op, header)
         if op == words.PING:
             from dasctl.remote import ping
 
@@ -165,6 +187,27 @@ class Server:
             return remove.remove(self.link, header, self.before)
         raise messages.BadMessage("op: %r is not a request" % (op,))
 
+    def _beside(self, op: str, header: Header) -> Answer:
+        """What takes no lock: it may go on while others change the instance."""
+        from dasctl.remote.beats import Beating
+
+        with Beating(self.link):
+            if op == words.LOOK:
+                from dasctl.remote import look
+
+                return look.look(header)
+            if op == words.DEVIATIONS:
+                from dasctl.remote import deviations
+
+                return deviations.answer(header)
+            if op == words.READ:
+                from dasctl.remote import reading
+
+                return reading.answer(header)
+            from dasctl.remote import carrying
+
+            return carrying.stage(self.link, header)
+
     def _sync(self, header: Header) -> Header:
         from dasctl.remote.beats import Beating
         from dasctl.remote.sync import Syncing
@@ -181,8 +224,18 @@ class Server:
         with Beating(self.link):
             return self._settled(self.waiting.go_on(self.link))
 
+    def _commit(self) -> Header:
+        from dasctl.remote.beats import Beating
+
+        if self.waiting is None:
+            raise messages.BadMessage("a commit, but nothing is staged")
+        with Beating(self.link):
+            reply = self.waiting.commit()
+        self._forget()
+        return reply
+
     def _settled(self, reply: Header) -> Header:
-        if not any(item["verdict"] == words.NEEDS for item in reply["instances"]):
+        if self.waiting is not None and not self.waiting.waits():
             self._forget()
         return reply
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MOST_INSTANCES = 10_000
 MOST_PARTS = 100_000
 MOST_PATTERNS = 10_000
+MOST_READ = 10_000  # paths of a `read`
+MOST_CONTENTS = 1_000_000  # of a `stage`
 MOST_MODTIME_NS = (1 << 62) * 1_000_000_000  # what the kernel takes, 64 bits of seconds, with room to spare
 
 
@@ -55,14 +57,10 @@ def instances(header: Header, check: Callable[[Header], Header]) -> list[Header]
     for item in items:
         if not isinstance(item, dict):
             raise BadMessage("instances: %r is not an object" % (item,))
-        name = need(item, "name", str)
-        try:
-            paths.check_name(name)
-        except (paths.PathError, UnicodeError) as error:
-            raise BadMessage(str(error)) from None
-        if name in seen:
-            raise BadMessage("%s twice in one request" % name)
-        seen.add(name)
+        known = name(item, "name")
+        if known in seen:
+            raise BadMessage("%s twice in one request" % known)
+        seen.add(known)
     return [check(item) for item in items]
 
 
@@ -76,6 +74,8 @@ def common(header: Header) -> Header:
         "local": optional(header, "local", bool, False),
         "dry_run": optional(header, "dry_run", bool, False),
         "probe": optional(header, "probe", bool, False),
+        "hold": optional(header, "hold", bool, False),
+        "changes": one_of(header, "changes", ("first", "all"), "first"),
     }
 
 
@@ -112,7 +112,63 @@ def sync_instance(item: Header) -> Header:
     )
     checked["except"] = _patterns(item, "except")
     checked["excluded"] = _patterns(item, "excluded")
+    checked["keep"] = _patterns(item, "keep")
+    # Absent: allowed. Who asks with care says so, and the DAS always does.
+    checked["mass_deletion"] = optional(item, "mass_deletion", bool, True)
     return checked
+
+
+def deviations_instance(item: Header) -> Header:
+    """An instance of `deviations`."""
+    patterns = {key: _patterns(item, key) for key in ("only", "except", "excluded", "keep")}
+    return {"name": item["name"], "verify": optional(item, "verify", bool, False), **patterns}
+
+
+def read_instance(item: Header) -> Header:
+    """An instance of `read`; its paths as bytes."""
+    texts = optional(item, "paths", list, [])
+    most = optional(item, "most", int, 0)
+    if len(texts) > MOST_READ or most < 0:
+        raise BadMessage("%d paths, of at most %d bytes each" % (len(texts), most))
+    return {"name": item["name"], "paths": [_readable(text) for text in texts], "most": most}
+
+
+def _readable(text: Any) -> bytes:
+    """A path in an area, or below `local/`: what the server keeps elsewhere, and we in `.dasctl/`, is not for showing."""
+    try:
+        path = paths.check(paths.from_printable(need({"paths": text}, "paths", str)))
+    except (paths.PathError, UnicodeError) as error:
+        raise BadMessage(str(error)) from None
+    if path.partition(b"/")[0].decode("latin-1") not in (*words.AREAS, "local"):
+        raise BadMessage("not a path of the synchronised folders: %r" % text[:120])
+    return path
+
+
+def staged(header: Header) -> tuple[str, dict[bytes, int]]:
+    """The instance of a `stage`, and the contents that may come: digest to bytes."""
+    items = need(header, "contents", list)
+    if len(items) > MOST_CONTENTS:
+        raise BadMessage("%d contents in one request" % len(items))
+    announced = {}
+    for item in items:
+        if (
+            not isinstance(item, list)
+            or len(item) != 2
+            or type(item[1]) is not int
+            or not 0 <= item[1] < 1 << 62
+        ):
+            raise BadMessage("contents: %r" % (item,))
+        announced[digest({"contents": item[0]}, "contents").encode()] = item[1]
+    return name(header, "instance"), announced
+
+
+def name(header: Header, key: str) -> str:
+    """The name of an instance."""
+    value = need(header, key, str)
+    try:
+        return paths.check_name(value)
+    except (paths.PathError, UnicodeError) as error:
+        raise BadMessage(str(error)) from None
 
 
 def blobs(header: Header) -> list[Header]:
@@ -203,12 +259,14 @@ def _patterns(item: Header, key: str) -> list[str] | None:
     patterns: list[str] | None = optional(item, key, list)
     if patterns is None:
         return None
+    if len(patterns) > MOST_PATTERNS:
+        raise BadMessage("%s: %d patterns" % (key, len(patterns)))
     try:
-        for pattern in patterns[:MOST_PATTERNS]:
-            re.compile(pattern)
-    except (re.error, TypeError, RecursionError, OverflowError):
+        for pattern in patterns:
+            re.compile(need({key: pattern}, key, str))
+    except (re.error, RecursionError, OverflowError):
         raise BadMessage("%s: %r is not a pattern" % (key, pattern)) from None
-    return patterns[:MOST_PATTERNS]
+    return patterns
 
 
 def _standing(item: Header) -> list[Any] | None:

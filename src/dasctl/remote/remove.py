@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from dasctl.remote import asked, paths, process, state, words
+from dasctl.remote import asked, mounts, paths, process, state, words
 from dasctl.remote.state import Failure
 
 TYPE_CHECKING = False
@@ -45,26 +45,9 @@ def _remove(instance: asked.Asked) -> Reply:
 
 def _nothing_mounted(place: state.Place) -> None:
     """What is mounted below the folder is somebody else's: it must not be emptied with it."""
-    found = mounted_below(os.path.realpath(place.path))
+    found = mounts.below(os.path.realpath(place.path))
     if found:
         raise Failure(
-            "something is mounted at %s" % ", ".join(found),
+            "something is mounted at %s" % ", ".join(paths.printable(point) for point in found),
             "unmount it first, or take the files away by hand: --keep-files leaves them",
         )
-
-
-def mounted_below(folder: str, table: str = "/proc/self/mountinfo") -> list[str]:
-    """The mount points in `folder` and below it; none where the system does not tell."""
-    try:
-        with open(table, "rb") as file:
-            points = [unescaped(line.split(b" ")[4]) for line in file if line.count(b" ") > 4]
-    except OSError:
-        return []
-    below = os.fsencode(folder) + b"/"
-    return sorted({paths.printable(point) for point in points if (point + b"/").startswith(below)})
-
-
-def unescaped(point: bytes) -> bytes:
-    """A path of mountinfo, in which space, tab, newline and backslash stand as three octal digits."""
-    head, *rest = point.split(b"\\")
-    return head + b"".join(bytes([int(text[:3], 8)]) + text[3:] for text in rest)

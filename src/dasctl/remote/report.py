@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from dasctl.remote import compare, paths, words
 
 TYPE_CHECKING = False
@@ -13,10 +15,12 @@ if TYPE_CHECKING:
 
     Reply = dict[str, Any]
 
-MOST_CHANGES = 1000  # of a reply that is not a dry run
+MOST_CHANGES = 1000  # of a reply that is neither a dry run nor asked for all
+MOST_ASKED = 100_000  # of one that is: with paths of 200 bytes still a third of the largest header
 
 
-def report(work: Work, problems: list[tuple[bytes, str]], aside: str, dry_run: bool) -> Reply:
+def report(work: Work, problems: list[tuple[bytes, str]], aside: str, most: int = MOST_CHANGES) -> Reply:
+    """The reply `done` or `unchanged`, or `failed` where there are problems; at most `most` changes are named."""
     plan = work.plan
     deviations = [
         {
@@ -29,16 +33,13 @@ def report(work: Work, problems: list[tuple[bytes, str]], aside: str, dry_run: b
         {"path": paths.printable(path), "kind": words.OVERRIDDEN, "action": compare.KEPT, "aside": None}
         for path in work.overlay.files()
     ]
-    changes = plan.changes if dry_run else plan.changes[:MOST_CHANGES]
     reply: Reply = {
         "name": work.name,
         "verdict": words.DONE if plan.changes or plan.rmdir else words.UNCHANGED,
         "at": work.kept.at,
-        "changed": len(plan.place),
-        "touched": len(plan.touch),
-        "deleted": sum(1 for _path, why in plan.changes if why == "deleted"),
+        **counts(work),
         "deviations": deviations,
-        "changes": [{"path": paths.printable(path), "why": why} for path, why in changes],
+        "changes": _changes(work, most),
         "problems": [
             {"path": paths.printable(path), "message": message}
             for path, message in [*work.seen.problems, *work.overlay.problems, *problems][:MOST_CHANGES]
@@ -49,8 +50,41 @@ def report(work: Work, problems: list[tuple[bytes, str]], aside: str, dry_run: b
         told = ["%s: %s" % (paths.printable(path), message) for path, message in problems[:3]]
         more = ["and %d more" % (len(problems) - 3)] if len(problems) > 3 else []
         reply["message"] = "could not be changed: " + "; ".join(told + more)
-        reply["hint"] = "look at their owner and mode on the node, then synchronise again"
+        reply["hint"] = _remedy(message for _path, message in problems)
+    if len(plan.changes) > most:
+        reply["more"] = len(plan.changes) - most
     return reply
+
+
+def _remedy(messages: Iterable[str]) -> str:
+    import errno
+
+    if not {os.strerror(errno.EBUSY), os.strerror(errno.EXDEV)}.isdisjoint(messages):
+        return "something is mounted there: unmount it, or exclude the folder in domain.yaml; then synchronise again"
+    return "look at their owner and mode on the node, then synchronise again"
+
+
+def counts(work: Work) -> dict[str, int]:
+    """What is done, or to be done, in numbers."""
+    plan = work.plan
+    return {
+        "changed": len(plan.place),
+        "touched": len(plan.touch),
+        "deleted": sum(1 for _path, why in plan.changes if why == "deleted"),
+        "copied": len(work.origins),
+    }
+
+
+def _changes(work: Work, most: int) -> list[Reply]:
+    digests = {entry.path: entry.digest for entry in work.plan.place} if work.origins else {}
+    told = []
+    for path, why in work.plan.changes[:most]:
+        change = {"path": paths.printable(path), "why": why}
+        source = work.origins.get(digests.get(path, b""))
+        if source is not None:
+            change["from"] = source
+        told.append(change)
+    return told
 
 
 def some(found: Iterable[bytes]) -> str:

@@ -133,6 +133,13 @@ class Place:
                     ) from None
                 time.sleep(0.05)
 
+    def holds_lock(self) -> bool:
+        """Whether the lock that we hold is the one that others would meet: its file was neither removed nor replaced."""
+        if self._lock < 0:
+            return False
+        mine, there = os.fstat(self._lock), by_handle.lstat(self.handles, LOCK)
+        return there is not None and (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
     def unlock(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)

@@ -4,7 +4,8 @@ What lives here: the order of the steps, per request and per instance. What must
 `compare.py`), the commit (`commit.py`), walking (`tree.py`).
 
     open and lock, finish what was interrupted, judge, resolve the parts, compare,
-    check the space, stage what is on the node, receive what is not, compare again if that took time, commit.
+    check the space, stage what is on the node, receive what is not, compare again if that took time, commit;
+    with `hold`: all but the commit; then, when it is asked for, compare once more, and commit.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     Reply = dict[str, Any]
 
 AREAS = [area.encode() for area in words.AREAS]
+WAITING = (words.NEEDS, words.STAGED)
 
 
 class Syncing:
-    """A `sync` and the `contents` that follow it. `close` frees locks and handles; it may be called at any time."""
+    """A `sync`, and the `contents` and the `commit` that follow it. `close` frees locks and handles; it may be called at
+    any time."""
 
     def __init__(self, header: Reply, before: Callable[[str], None] = lambda operation: None) -> None:
         common = messages.common(header)
@@ -50,7 +53,10 @@ class Syncing:
         self.epoch: int = common["epoch"]
         self.local: bool = common["local"]
         self.dry_run: bool = common["dry_run"]
+        self.hold: bool = common["hold"] and not self.dry_run
+        self.most = report.MOST_ASKED if self.dry_run or common["changes"] == "all" else report.MOST_CHANGES
         self.works = [Work(item) for item in messages.instances(header, messages.sync_instance)]
+        self.asked = self.works  # those that the reply is about
         self.blobs = messages.blobs(header)
         self.node = state.node_path(common["dir"])
         self.before = before
@@ -70,27 +76,55 @@ class Syncing:
             self._share()
         return self._receive_and_finish(link, words.SYNC)
 
+    def waits(self) -> bool:
+        """Whether an instance waits for contents or for the commit."""
+        return any(work.verdict() in WAITING for work in self.works)
+
     def go_on(self, link: Link) -> Reply:
         """Answer the `contents` that follows a reply with `needs`."""
-        self.works = [work for work in self.works if work.reply is not None and work.needs]
-        for work in self.works:
-            work.reply = None
+        self._ask_again(words.NEEDS)
+        if not self.asked:
+            raise messages.BadMessage("contents that nobody asked for")
         return self._receive_and_finish(link, words.CONTENTS)
+
+    def commit(self) -> Reply:
+        """Answer the `commit` that follows a reply with `staged`."""
+        self._ask_again(words.STAGED)
+        if not self.asked:
+            raise messages.BadMessage("a commit, but nothing is staged")
+        for work in self.asked:
+            self._guarded(work, self._look_again)
+        self._share()
+        for work in self._open_works():
+            self._guarded(work, self._commit)
+        return self._told(words.COMMIT)
 
     # -- the steps, in their order
 
     def _receive_and_finish(self, link: Link, name: str) -> Reply:
-        if self._receive(link):
+        # A further channel may have carried what is needed: then nothing comes here, and it lies in staging.
+        if self._receive(link) or (name == words.CONTENTS and any(work.needs for work in self._open_works())):
             for work in self._open_works():
                 self._guarded(work, self._compare)
             self._share()
         for work in self._open_works():
             self._guarded(work, self._finish)
-        for work in self.works:
-            if work.reply is None or work.reply["verdict"] != words.NEEDS:
+        return self._told(name)
+
+    def _ask_again(self, verdict: str) -> None:
+        """Go on with the instances whose last verdict this was; the others that wait stay as they are."""
+        self.works = [work for work in self.works if work.verdict() in WAITING]
+        self.asked = [work for work in self.works if work.verdict() == verdict]
+        for work in self.asked:
+            work.reply = None
+
+    def _told(self, name: str) -> Reply:
+        """The reply; instances that do not wait for anything are closed."""
+        for work in self.asked:
+            if work.verdict() not in WAITING:
                 self._clear(work)
                 work.close()
-        return {"reply": name, "instances": [work.reply for work in self.works]}
+        return {"reply": name, "instances": [work.reply for work in self.asked]}
 
     def _clear(self, work: Work) -> None:
         """Leave contents that were staged only where the next synchronisation goes on with them."""
@@ -125,8 +159,8 @@ class Syncing:
         work.place = state.open_place(self.node, work.name, create=not self.dry_run, before=self.before)
         if work.place is not None:
             work.place.lock(create=not self.dry_run)
-            commit.finish(work.place)
             if not self.dry_run:
+                commit.finish(work.place)
                 commit.clear(work.place)
             work.digests = tree.Digests(work.place.handles)
             work.kept = state.load(work.place)
@@ -176,11 +210,14 @@ class Syncing:
             work.overlay = overlay.look(work.place, work.kept, work.digests, read_all, matches)
         if work.kept.exceptions or work.overlay.lines or not work.same_parts():
             wanted = work.overlay.over(state.lines_of(data for _name, _digest, data in work.parts))
+        if request["keep"]:
+            from dasctl.remote import keeping
+
+            work.keep = keeping.of(work)
         work.seen = tree.Seen()
         if work.place is not None:
-            assert work.digests is not None
             work.seen = tree.walk(
-                work.place.handles, AREAS, work.ancestor, work.digests.of if read_all else None
+                work.place.handles, AREAS, work.ancestor, work.reader() if read_all else None
             )
             self._find_out(work, wanted, read_all)
         _all_in_sight(work, wanted, matches)
@@ -192,12 +229,17 @@ class Syncing:
             full=request["full"],
             matches=matches,
             excluded=work.excluded(),
+            keep=work.keep,
         )
-        self._count_needs(work)
+        if matches is not None:
+            work.carry_exceptions(matches)
+        self._check_plan(work)
 
     def _find_out(self, work: Work, wanted: dict[bytes, bytes], read_all: bool) -> None:
         assert work.place is not None and work.digests is not None
-        for path in compare.questions(work.ancestor, wanted, work.seen, trust_modtime=not read_all):
+        for path in compare.questions(
+            work.ancestor, wanted, work.seen, trust_modtime=not read_all, keep=work.keep
+        ):
             status = by_handle.lstat(work.place.handles, path)
             if status is None:
                 continue
@@ -208,7 +250,7 @@ class Syncing:
                 continue
             work.seen.other[path] = work.seen.other[path]._replace(digest=digest)
 
-    def _count_needs(self, work: Work) -> None:
+    def _check_plan(self, work: Work) -> None:
         work.sizes = {entry.digest: entry.size for entry in work.plan.place if entry.kind == "f"}
         work.needs = []
         policy = work.request["deviations"]
@@ -218,6 +260,13 @@ class Syncing:
                 + report.some(item.path for item in work.plan.deviations),
                 "look at them on the node; --deviations overwrite replaces them and keeps them aside",
             )
+        if work.plan.changes or work.plan.rmdir:
+            from dasctl.remote import dangers
+
+            dangers.check_mounts(work)
+            work.deletion = dangers.mass_deletion(work)
+            if work.deletion and not work.request["mass_deletion"] and not self.dry_run:
+                work.fail(dangers.refusal(work.deletion), mass_deletion=work.deletion)
 
     def _share(self) -> None:
         """Stage all contents that the node has already; each work's `needs` are the others."""
@@ -244,7 +293,7 @@ class Syncing:
 
     def _finish(self, work: Work) -> None:
         if self.dry_run:
-            work.reply = report.report(work, [], "", dry_run=True)
+            work.reply = self._foreseen(work)
             return
         if work.needs:
             work.reply = {
@@ -252,17 +301,57 @@ class Syncing:
                 "contents": [digest.decode() for digest in work.needs],
             }  # fmt: skip
             return
+        if not self.hold:
+            self._commit(work)
+            return
+        from dasctl.remote import holding
+
+        self._distribute(work)
+        work.reply = holding.staged(work)
+
+    def _foreseen(self, work: Work) -> Reply:
+        lacking = []
+        if work.sizes:
+            from dasctl.remote import foreseeing
+
+            lacking = foreseeing.foresee(self.works, work)
+        reply = report.report(work, [], "", self.most)
+        reply["contents"] = lacking
+        if work.deletion:
+            reply["mass_deletion"] = work.deletion
+        return reply
+
+    def _look_again(self, work: Work) -> None:
+        """The plan anew: what a server has changed since the first look is a deviation, and not overwritten unseen."""
+        from dasctl.remote import holding
+
+        holding.still_ours(work)
+        self._compare(work)
+
+    def _commit(self, work: Work) -> None:
+        if self.hold:
+            from dasctl.remote import holding
+
+            holding.all_there(work)
+        self._distribute(work)
+        place, plan = work.place, work.plan
+        problems, aside = writing.carry_out(work, self.domain, self.epoch, self.local)
+        if problems and work.keep is not None and place is not None:
+            from dasctl.remote import keeping
+
+            keeping.remember_unmade(place, plan, work.keep, [path for path, _message in problems])
+        work.reply = report.report(work, problems, aside, self.most)
+
+    def _distribute(self, work: Work) -> None:
         if work.sizes:
             from dasctl.remote import sharing
 
             sharing.distribute(self.works, work)
-        problems, aside = writing.carry_out(work, self.domain, self.epoch, self.local)
-        work.reply = report.report(work, problems, aside, dry_run=False)
 
 
 def _all_in_sight(work: Work, wanted: dict[bytes, bytes], matches: Callable[[bytes], bool] | None) -> None:
     """A folder that cannot be read may stay as it is, but not when something in it has to change."""
-    hidden = compare.hidden(work.ancestor, wanted, work.seen, matches)
+    hidden = compare.hidden(work.ancestor, wanted, work.seen, matches, work.keep)
     if hidden:
         raise Failure(
             "has to change, but lies in a folder that cannot be read on the node: " + report.some(hidden),

@@ -5,13 +5,11 @@ What lives here: reading frames without keeping large bodies in memory, writing 
 
 from __future__ import annotations
 
-import json
-
 from dasctl.remote import frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, BinaryIO
 
 PIECE = 1 << 20  # bytes read at a time of a body
@@ -64,11 +62,16 @@ class Link:
         for _piece in self.pieces():
             pass
 
-    def send(self, header: dict[str, Any]) -> None:
-        """One frame without a body, at once."""
+    def read_ahead(self, found: Callable[..., Any]) -> tuple[dict[str, Any], bytes]:
+        """The next frame with modules, which `found` looks for; what comes before it is read again afterwards."""
+        header, body, self._reader = found(self._reader, self._left, lambda header: True)
+        return header, body
+
+    def send(self, header: dict[str, Any], body: bytes = b"") -> None:
+        """One frame, at once."""
         self.sending = True
         try:
-            self._writer.write(json.dumps(header, separators=(",", ":")).encode("ascii") + b"\n")
+            self._writer.write(frames.encode(header, body))
             self._writer.flush()
         except (OSError, ValueError):
             raise Gone from None

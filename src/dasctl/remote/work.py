@@ -5,15 +5,17 @@ What lives here: the value that the steps of a synchronisation hand on. What mus
 
 from __future__ import annotations
 
-from dasctl.remote import compare, guard, overlay, state, tree, words
+from dasctl.remote import compare, guard, overlay, paths, state, tree, words
 from dasctl.remote.state import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable
     from typing import Any
 
     Reply = dict[str, Any]
+    Condition = Callable[[bytes], bool]
 
 
 class Work:
@@ -29,6 +31,9 @@ class Work:
         self.needs: list[bytes] = []
         self.lacks_space = False
         self.sizes: dict[bytes, int] = {}
+        self.origins: dict[
+            bytes, str
+        ] = {}  # contents that are on the node already: in which file, for people
         # Known once the parts are resolved and compared:
         self.parts: list[tuple[str, str, bytes]] = []
         self.partial = request["only"] is not None or request["except"] is not None
@@ -36,45 +41,47 @@ class Work:
         self.seen = tree.Seen()
         self.overlay = overlay.Overlay()
         self.plan = compare.Plan()
+        self.keep: Condition | None = None  # what belongs to the node once it was made
+        self.deletion: dict[str, int] | None = None  # so much goes that it is worth a question
 
-    def matches(self) -> Callable[[bytes], bool] | None:
+    def matches(self) -> Condition | None:
         """Which paths the request is about; None: all."""
-        if not self.partial:
-            return None
-        import re
+        return chosen(self.request["only"], self.request["except"])
 
-        only = self.request["only"]
-        chosen = None if only is None else [re.compile(pattern) for pattern in only]
-        barred = [re.compile(pattern) for pattern in self.request["except"] or ()]
-
-        def matches(path: bytes) -> bool:
-            text = path.decode("latin-1")
-            if any(pattern.search(text) for pattern in barred):
-                return False
-            return chosen is None or any(pattern.search(text) for pattern in chosen)
-
-        return matches
-
-    def excluded(self) -> Callable[[bytes], bool] | None:
+    def excluded(self) -> Condition | None:
         """Which foreign files stay even with `full`; None: none."""
-        if not self.request["full"] or not self.request["excluded"]:
-            return None
-        import re
+        return any_of(self.request["excluded"]) if self.request["full"] else None
 
-        patterns = [re.compile(pattern) for pattern in self.request["excluded"]]
-        return lambda path: any(pattern.search(path.decode("latin-1")) for pattern in patterns)
+    def reader(self) -> Callable[[bytes, os.stat_result], bytes]:
+        """How a walk that reads all files reads one: what the node may change is not read."""
+        assert self.digests is not None
+        read, keep = self.digests.of, self.keep
+        if keep is None:
+            return read
+        return lambda path, status: b"" if keep(path) else read(path, status)
+
+    def carry_exceptions(self, matches: Condition) -> None:
+        """What the manifest remembers of paths that the request is not about stays as it is."""
+        for text, item in self.kept.exceptions.items():
+            path = paths.from_printable(text)
+            if item["kind"] != words.OVERRIDDEN and not matches(path):
+                self.plan.kept[path] = item["kind"]
 
     def same_parts(self) -> bool:
         """Whether the parts that are wanted are those that are there."""
         return [[name, digest] for name, digest, _data in self.parts] == self.kept.listing
 
-    def fail(self, failure: Failure) -> None:
+    def fail(self, failure: Failure, **further: Any) -> None:
         """The end of this instance's part of the request."""
         self.needs = []
         self.lacks_space = failure.lacks_space
         self.reply = {
-            "name": self.name, "verdict": words.FAILED, "message": failure.message, "hint": failure.hint,
+            "name": self.name, "verdict": words.FAILED, "message": failure.message, "hint": failure.hint, **further,
         }  # fmt: skip
+
+    def verdict(self) -> str | None:
+        """What was said last; None: nothing yet."""
+        return None if self.reply is None else str(self.reply["verdict"])
 
     def turn_away(self, judged: guard.Judgement, missing: Iterable[str] = ()) -> None:
         """The guard's answer instead of a synchronisation."""
@@ -88,3 +95,26 @@ class Work:
         if self.place is not None:
             self.place.close()
             self.place = None
+
+
+def chosen(only: list[str] | None, barred: list[str] | None) -> Condition | None:
+    """The paths that one of `only` (None: all) finds and none of `barred`; None: all paths."""
+    if only is None and barred is None:
+        return None
+    import re
+
+    wanted = None if only is None else [re.compile(pattern) for pattern in only]
+    spared = [re.compile(pattern) for pattern in barred or ()]
+
+    def matches(path: bytes) -> bool:
+        text = path.decode("latin-1")
+        if any(pattern.search(text) for pattern in spared):
+            return False
+        return wanted is None or any(pattern.search(text) for pattern in wanted)
+
+    return matches
+
+
+def any_of(patterns: list[str] | None) -> Condition | None:
+    """The paths that one of the patterns finds; None: no path."""
+    return chosen(patterns, None) if patterns else None

@@ -1,0 +1,46 @@
+"""Files that are ours to create and the node's to change afterwards: the domain's `keep` patterns.
+
+What lives here: which paths are meant, and what the manifest remembers when the first making failed. What must not: what
+follows for a path (`compare.py`).
+"""
+
+from __future__ import annotations
+
+from dasctl.remote import paths, state, words
+from dasctl.remote.work import any_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dasctl.remote.compare import Plan
+    from dasctl.remote.work import Work
+
+    Condition = Callable[[bytes], bool]
+
+
+def of(work: Work) -> Condition | None:
+    """Which paths the node may change; None: none. What `local/` says, or said, is judged as ever: it wins."""
+    found = any_of(work.request["keep"])
+    if found is None:
+        return None
+    matches = found
+    overlaid = {*work.overlay.lines, *work.overlay.hidden, *work.kept.overridden()}
+    return lambda path: matches(path) and path not in overlaid
+
+
+def remember_unmade(
+    place: state.Place, plan: Plan, keep: Condition | None, problems: Iterable[bytes]
+) -> None:
+    """A commit that could not make one of these files has not made it: the next one shall, though it is in the manifest."""
+    if keep is None:
+        return
+    coming = {*plan.mkdir, *(entry.path for entry in plan.place)}
+    unmade = [path for path in problems if path in coming and keep(path)]
+    if not unmade:
+        return
+    kept = state.load(place)
+    for path in unmade:
+        kept.exceptions[paths.printable(path)] = {"kind": words.EXTRA, "entry": None}
+    listing = [(name, digest, kept.parts[name]) for name, digest in kept.listing]
+    place.disk.write(state.MANIFEST, state.manifest_bytes(listing, kept.exceptions))
