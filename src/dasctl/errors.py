@@ -52,6 +52,10 @@ class OperationFailed(DasctlError):
     """The command could not do what it was asked to."""
 
 
+class NotChanged(OperationFailed):
+    """An instance was left as it is because another one could not go along (`--together`)."""
+
+
 class UsageError(DasctlError):
     """The words of the command are wrong: an unknown target, a missing option, a name that is not allowed."""
 

@@ -67,7 +67,7 @@ LIB = part("lib", ("util.jar", b"jar"))
 def test_a_first_request_has_whole_manifests_and_no_contents():
     request = made(want(NEW, LIB, trusted=False))
     assert blobs(request) == {NEW.digest: (None, NEW.data), LIB.digest: (None, LIB.data)}
-    assert request.unasked == ()
+    assert request.unasked == {}
     (instance,) = request.header["instances"]
     assert instance["expect"] is None
     assert instance["parts"] == [["docroot", NEW.digest], ["lib", LIB.digest]]
@@ -75,7 +75,7 @@ def test_a_first_request_has_whole_manifests_and_no_contents():
 
 def test_nothing_to_do_sends_nothing():
     request = made(want(OLD, LIB, old=(OLD, LIB)), kept=(OLD, LIB))
-    assert (blobs(request), request.body, request.unasked) == ({}, b"", ())
+    assert (blobs(request), request.body, request.unasked) == ({}, b"", {})
 
 
 def test_a_change_travels_as_a_difference_with_its_content():
@@ -83,8 +83,7 @@ def test_a_change_travels_as_a_difference_with_its_content():
     ((digest, (base, changes)),) = blobs(request).items()
     assert (digest, base) == (NEW.digest, OLD.digest)
     assert manifest.apply(OLD.data, changes) == NEW.data
-    assert request.unasked == (sha(b"two"),)
-    assert request.sizes == {sha(b"two"): 3}
+    assert request.unasked == {sha(b"two"): 3}
     assert request.header["instances"][0]["expect"] == [6, "dd"]
 
 
@@ -113,25 +112,25 @@ def test_contents_that_go_along(old, new, contents):
 
 def test_a_modtime_alone_sends_no_content():
     before, after = part("lib", ("a", b"1")), part("lib", ("a", b"1"), mtime=2)
-    assert made(want(after, old=(before,)), kept=(before,)).unasked == ()
+    assert made(want(after, old=(before,)), kept=(before,)).unasked == {}
 
 
 def test_a_part_that_is_new_brings_its_contents():
     request = made(want(OLD, LIB, old=(OLD,)), kept=(OLD,))
     assert blobs(request) == {LIB.digest: (None, LIB.data)}
-    assert request.unasked == (sha(b"jar"),)
+    assert request.unasked == {sha(b"jar"): 3}
 
 
 def test_an_old_part_that_is_forgotten_means_the_whole_manifest_and_contents_on_demand():
     request = made(want(NEW, old=(OLD,)), kept=())
     assert blobs(request) == {NEW.digest: (None, NEW.data)}
-    assert request.unasked == ()
+    assert request.unasked == {}
 
 
 def test_who_is_not_trusted_is_sent_nothing_unasked():
     request = made(want(NEW, old=(OLD,), trusted=False), kept=(OLD,))
     assert blobs(request)[NEW.digest][0] == OLD.digest
-    assert request.unasked == ()
+    assert request.unasked == {}
 
 
 @pytest.mark.parametrize(
@@ -139,23 +138,14 @@ def test_who_is_not_trusted_is_sent_nothing_unasked():
 )
 def test_dry_runs_and_parts_of_it_send_nothing_unasked(change):
     options = SyncOptions(criterion="modtime", deviations="keep", **change)
-    assert made(want(NEW, old=(OLD,)), kept=(OLD,), options=options).unasked == ()
-
-
-def test_much_is_not_sent_unasked():
-    size = requests.UNASKED_LIMIT // 2 + 1
-    big = [Entry(b"lib/%d" % n, "f", 0o644, size, 1, sha(b"%d" % n).encode()) for n in range(2)]
-    base = part("lib")
-    text = encode([*manifest.decode(base.data), *big])
-    request = made(want(Part(name="lib", digest=digest_of(text), data=text), old=(base,)), kept=(base,))
-    assert (request.unasked, request.sizes) == ((), {})
+    assert made(want(NEW, old=(OLD,)), kept=(OLD,), options=options).unasked == {}
 
 
 def test_instances_share_what_they_have_in_common():
     wants = [want(NEW, LIB, old=(OLD, LIB), name=name) for name in ("web1", "web2")]
     request = made(*wants, kept=(OLD, LIB))
     assert len(blobs(request)) == 1
-    assert request.unasked == (sha(b"two"),)
+    assert request.unasked == {sha(b"two"): 3}
     assert [row["name"] for row in request.header["instances"]] == ["web1", "web2"]
 
 
@@ -174,8 +164,82 @@ def test_what_an_instance_is_told():
     assert instance == {
         "name": "web1", "expect": [6, "dd"], "lead": REVISION.as_lead(), "config_id": 5,
         "parts": [["docroot", NEW.digest]], "criterion": "hash", "deviations": "fail", "full": True,
-        "only": ["a"], "except": ["b"], "excluded": ["c"],
+        "only": ["a"], "except": ["b"], "excluded": ["c"], "keep": None, "mass_deletion": False,
     }  # fmt: skip
+
+
+def test_an_instance_is_told_what_is_its_own_and_that_much_may_go():
+    options = SyncOptions(
+        criterion="modtime", deviations="keep", keep={"web1": ("^a$",), "web2": ("b",)}, mass_deletion=True
+    )
+    first, second = made(want(NEW), want(NEW, name="web3"), options=options).header["instances"]
+    assert (first["keep"], second["keep"]) == (["^a$"], None)
+    assert first["mass_deletion"] is True
+
+
+def test_nodes_hold_only_where_all_commit_together():
+    for together, dry_run, hold in [(False, False, False), (True, False, True), (True, True, False)]:
+        options = SyncOptions(criterion="modtime", deviations="keep", together=together, dry_run=dry_run)
+        assert made(want(NEW), options=options).header["hold"] is hold
+
+
+BIG = 5000  # bytes: enough for a delta
+
+
+def sized(name: str, *files: tuple[str, bytes, int]) -> Part:
+    """A part of files whose contents stand for larger ones."""
+    entries = [Entry(name.encode(), "d", 0o755, 0, 1, b"-")]
+    for path, data, size in files:
+        entries.append(Entry(f"{name}/{path}".encode(), "f", 0o644, size, 1, sha(data).encode()))
+    text = encode(sorted(entries, key=lambda entry: manifest.order(entry.path)))
+    return Part(name=name, digest=digest_of(text), data=text)
+
+
+ANCESTORS = [
+    ("the same path", [("a", b"1", BIG)], [("a", b"2", BIG)], {b"2": b"1"}),
+    ("too small before", [("a", b"1", 4095)], [("a", b"2", BIG)], {}),
+    ("too small now", [("a", b"1", BIG)], [("a", b"2", 4095)], {}),
+    ("a new version beside the old one", [("app-1.2.war", b"1", BIG)],
+     [("app-1.2.war", b"1", BIG), ("app-1.3.war", b"2", BIG)], {}),
+    ("a new version instead of the old one", [("app-1.2.war", b"1", BIG)], [("app-1.3.war", b"2", BIG)], {b"2": b"1"}),
+    ("another suffix", [("app-1.2.war", b"1", BIG)], [("app-1.3.jar", b"2", BIG)], {}),
+    ("another folder", [("x/app-1.2.war", b"1", BIG)], [("y/app-1.3.war", b"2", BIG)], {}),
+    ("another name", [("app.war", b"1", BIG)], [("shop.war", b"2", BIG)], {}),
+    ("the most similar name", [("spring-core-5.jar", b"1", BIG), ("spring-web-5.jar", b"2", BIG)],
+     [("spring-core-6.jar", b"3", BIG), ("spring-web-6.jar", b"4", BIG)], {b"3": b"1", b"4": b"2"}),
+    ("equal names: the nearest size", [("app-1.war", b"1", BIG), ("app-2.war", b"2", BIG * 2)],
+     [("app-3.war", b"3", BIG * 2)], {b"3": b"2"}),
+    ("a content that is there already", [("a", b"1", BIG), ("b", b"2", BIG)], [("a", b"2", BIG), ("b", b"2", BIG)], {}),
+    ("two paths, one new content", [("a", b"1", BIG), ("b", b"2", BIG)], [("a", b"3", BIG), ("b", b"3", BIG)], {b"3": b"1"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"), [row[1:] for row in ANCESTORS], ids=[row[0] for row in ANCESTORS]
+)
+def test_what_a_new_content_was_probably_made_of(old, new, expected):
+    before, after = sized("lib", *old), sized("lib", *new)
+    request = made(want(after, old=(before,)), kept=(before,))
+    assert request.ancestors == {sha(one): sha(other) for one, other in expected.items()}
+
+
+def test_ancestors_of_names_that_are_no_text():
+    before = [
+        Entry(b"lib", "d", 0o755, 0, 1, b"-"),
+        Entry(b"lib/\xff\n 1.war", "f", 0o644, BIG, 1, sha(b"1").encode()),
+    ]
+    after = [before[0], Entry(b"lib/\xff\n 2.war", "f", 0o644, BIG, 1, sha(b"2").encode())]
+    old, new = (
+        Part(name="lib", digest=digest_of(encode(entries)), data=encode(entries))
+        for entries in (before, after)
+    )
+    assert made(want(new, old=(old,)), kept=(old,)).ancestors == {sha(b"2"): sha(b"1")}
+
+
+def test_the_sizes_of_a_slice():
+    deltas = requests.Deltas(lambda digest: None)
+    wanted = Slice(instance="web1", parts=(NEW, LIB))
+    assert dict(deltas.sizes(wanted)) == {sha(b"two"): 3, sha(b"logo"): 4, sha(b"jar"): 3}
 
 
 def test_a_request_that_leads_nowhere():

@@ -36,6 +36,7 @@ def busy(world: World, strike: Callable[[MemoryRepository], None], times: int = 
     world.das.repository.put_file(FILE, BEFORE)
     world.das.repository = Busy(world.das.repository, strike, times)
     world.das.store.repository = world.das.repository
+    world.das.objects._repository = world.das.repository
 
 
 def rewritten(repository: MemoryRepository) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,6 +56,16 @@ class Stream(Protocol):
         """The status with which COMMAND ended (negative: a signal); None: not known, the session was cut."""
 
 
+class Line(Protocol):
+    """The connection below a link: how long it is, and further links on it."""
+
+    async def round_trip_s(self) -> float | None:
+        """See ports.Link.measure."""
+
+    def link(self) -> AbstractAsyncContextManager[StreamLink]:
+        """See ports.Link.further."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """How messages name the other end."""
@@ -74,12 +85,19 @@ class StreamLink:
     """
 
     def __init__(
-        self, peer: Peer, stream: Stream, *, greeting_s: float = SILENCE_S, throttle: Throttle | None = None
+        self,
+        peer: Peer,
+        stream: Stream,
+        *,
+        greeting_s: float = SILENCE_S,
+        throttle: Throttle | None = None,
+        line: Line | None = None,
     ) -> None:
         self._peer = peer
         self._stream = stream
         self._greeting_s = greeting_s
         self._throttle = throttle
+        self._line = line
         self._before = b""  # what has to go out before the first request, as soon as the throttle lets it
         self._decoder = frames.Decoder(largest=MAX_REPLY)
         self._frames: deque[tuple[Header, bytes]] = deque()
@@ -138,6 +156,16 @@ class StreamLink:
             raise
         self._round_trips += 1
         return self._checked(reply, str(header.get("op", "")))
+
+    async def measure(self) -> float | None:
+        """See ports.Link.measure."""
+        return None if self._line is None else await self._line.round_trip_s()
+
+    def further(self) -> AbstractAsyncContextManager[StreamLink]:
+        """See ports.Link.further."""
+        if self._line is None:
+            raise NodeNotUsable(f"{self._peer}: there is no further channel on this line")
+        return self._line.link()
 
     async def close(self) -> None:
         """End the conversation; the helper ends with it. May be called twice."""

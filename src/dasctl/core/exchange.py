@@ -17,6 +17,9 @@ class Reply:
     body: bytes = b""
 
 
+PIECE = 256 << 10  # bytes of a content in each of its pieces but the last: so pieces begin at multiples of it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """A piece of a content as it is kept and sent: `raw` bytes unpacked; `data` is a zlib stream where `packed`."""
@@ -27,9 +30,6 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostKey:
-    """The host key that a node shows: `kind` is `ssh-ed25519` …, `fingerprint` is `SHA256:…`."""
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BundleFile:
     """A bundle as it was written: `size` in bytes, the file's SHA-256; `runs`: every python3 runs it by itself."""
 
@@ -38,6 +38,9 @@ class BundleFile:
     runs: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKey:
+    """The host key that a node shows: `kind` is `ssh-ed25519` …, `fingerprint` is `SHA256:…`."""
 
     kind: str
     fingerprint: str
@@ -51,12 +54,15 @@ class Event:
     phase: str
     instance: str | None = None
     node: str | None = None
-    sent: int = 0  # bytes
+    sent: int = 0  # bytes that travel, as they travel
     total: int = 0  # bytes, 0 where unknown
+    files: int = 0  # contents that went out whole
+    files_total: int = 0
     text: str = ""
 
 
 PHASES = (
+    "waiting",
     "connecting",
     "comparing",
     "sending",
@@ -66,6 +72,7 @@ PHASES = (
     "ready",
     "done",
     "failed",
+    "skipped",
 )
 
 

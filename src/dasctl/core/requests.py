@@ -6,17 +6,19 @@ What lives here: which parts and contents go along with a request, and its heade
 from __future__ import annotations
 
 import zlib
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dasctl.core.ancestors import ancestors
 from dasctl.core.domain import Domain
 from dasctl.core.slices import Part, Slice
 from dasctl.core.stamps import Revision, Standing
 from dasctl.remote import manifest, words
 
-# Contents up to this sum go along with the first request, unasked. More would be a waste where the node turns out to
-# stand elsewhere.
+# Contents up to this sum, as they travel, go along with the first request, unasked. More would be a waste where the node
+# turns out to stand elsewhere.
 UNASKED_LIMIT = 64 << 20  # bytes
 BLOB_LEVEL = 1  # zlib: manifests are mostly digests, which higher levels do not shrink either
 
@@ -39,6 +41,11 @@ class SyncOptions:
     deviations: str
     full: bool = False
     dry_run: bool = False
+    together: bool = False  # nobody commits before all have staged
+    mass_deletion: bool = False  # more than half of an instance's files may be deleted without a question
+    keep: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # by instance: files that are the node's to change once they were made
     only: tuple[str, ...] | None = None
     exclude: tuple[str, ...] | None = None
     excluded: tuple[
@@ -50,24 +57,34 @@ class SyncOptions:
         """Some paths are left out, so the instance does not reach the revision as a whole."""
         return self.only is not None or self.exclude is not None
 
+    @property
+    def held(self) -> bool:
+        """Nodes stage, and commit when they are told to."""
+        return self.together and not self.dry_run
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A header and its body; `unasked` are the contents (SHA-256) that shall follow at once."""
+    """A header and its body; `unasked` are the contents (SHA-256 to raw size) that shall follow at once, if what travels
+    of them is not more than UNASKED_LIMIT. `ancestors`: what the contents that are new were probably made of.
+    """
 
     header: dict[str, Any]
     body: bytes = b""
-    unasked: tuple[str, ...] = ()
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    unasked: Mapping[str, int] = field(default_factory=dict)
+    ancestors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """How a part travels: `packed` against `base` (None: as a whole); `contents` are its new files, SHA-256 to size."""
+    """How a part travels: `packed` against `base` (None: as a whole); `contents` are its new files, SHA-256 to size;
+    `ancestors` the old contents, which whoever has `base` has, that some of them were probably made of.
+    """
 
     base: str | None
     packed: bytes
     contents: Mapping[str, int]
+    ancestors: Mapping[str, str]
 
 
 class Deltas:
@@ -76,6 +93,14 @@ class Deltas:
     def __init__(self, kept_part: Callable[[str], bytes | None]) -> None:
         self._kept_part = kept_part
         self._made: dict[tuple[str | None, str], Delta] = {}
+        self._sizes: dict[str, dict[str, int]] = {}
+
+    def sizes(self, wanted: Slice) -> Mapping[str, int]:
+        """The files of a slice: SHA-256 to raw size. Parts are looked at once, whoever has them."""
+        for part in wanted.parts:
+            if part.digest not in self._sizes:
+                self._sizes[part.digest] = dict(_new_contents(b"", part.data))
+        return ChainMap(*(self._sizes[part.digest] for part in wanted.parts))
 
     def of(self, base: str | None, part: Part) -> Delta:
         """The delta from the part with digest `base` to `part`; the whole where `base` is None or no longer kept."""
@@ -87,10 +112,12 @@ class Deltas:
     def _make(self, base: str | None, part: Part) -> Delta:
         old = self._kept_part(base) if base is not None else None
         way = part.data if old is None else manifest.changes(old, part.data)
+        contents = dict(_new_contents(old or b"", part.data))
         return Delta(
             base=base if old is not None else None,
             packed=zlib.compress(way, BLOB_LEVEL),
-            contents=dict(_new_contents(old or b"", part.data)),
+            contents=contents,
+            ancestors=ancestors(old, part.data, contents) if old is not None else {},
         )
 
 
@@ -120,6 +147,7 @@ def sync(
     """The request that brings instances of `node` to `revision`; `deltas` is shared by the requests to all nodes."""
     blobs: dict[str, Delta] = {}
     unasked: dict[str, int] = {}
+    made_of: dict[str, str] = {}
     for want in wants:
         for part in want.slice.parts:
             base = want.parts.get(part.name)
@@ -127,21 +155,23 @@ def sync(
                 continue
             delta = deltas.of(base, part)
             blobs[part.digest] = delta
+            made_of.update(delta.ancestors)
             is_new = base is None  # and so are its contents
             if want.trusted and (is_new or delta.base is not None):
                 unasked.update(delta.contents)
-    if sum(unasked.values()) > UNASKED_LIMIT or options.dry_run or options.partial:
+    if options.dry_run or options.partial:
         unasked = {}
     header = envelope(
         words.SYNC, domain, node, revision.epoch,
         dry_run=options.dry_run,
+        hold=options.held,
         blobs=[
             {"part": digest, "base": delta.base, "size": len(delta.packed)} for digest, delta in blobs.items()
         ],
         instances=[_instance(want, revision, options) for want in wants],
     )  # fmt: skip
     body = b"".join(delta.packed for delta in blobs.values())
-    return Request(header=header, body=body, unasked=tuple(unasked), sizes=unasked)
+    return Request(header=header, body=body, unasked=unasked, ancestors=made_of)
 
 
 def _new_contents(base: bytes, wanted: bytes) -> Iterable[tuple[str, int]]:
@@ -168,4 +198,6 @@ def _instance(want: Want, revision: Revision, options: SyncOptions) -> dict[str,
         "only": list(options.only) if options.only is not None else None,
         "except": list(options.exclude) if options.exclude is not None else None,
         "excluded": list(options.excluded) if options.full else None,
+        "keep": list(options.keep[want.slice.instance]) if want.slice.instance in options.keep else None,
+        "mass_deletion": options.mass_deletion,
     }

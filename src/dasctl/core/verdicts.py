@@ -14,10 +14,12 @@ from dasctl.core.stamps import Standing
 from dasctl.errors import GuardRefused, OperationFailed, ProtocolError
 from dasctl.remote import words
 
-VERDICTS = frozenset({words.DONE, words.UNCHANGED, words.STANDS, words.NEEDS, words.REFUSED, words.FAILED})
+VERDICTS = frozenset(
+    {words.DONE, words.UNCHANGED, words.STANDS, words.NEEDS, words.STAGED, words.REFUSED, words.FAILED}
+)
 
 # What is told of a synchronisation: numbers, and lists of objects with the texts that they must have.
-_COUNTS = ("changed", "touched", "deleted")
+_COUNTS = ("changed", "touched", "deleted", "copied")
 _LISTS = {
     "deviations": ("path", "kind", "action"),
     "changes": ("path", "why"),
@@ -68,6 +70,11 @@ class Verdict:
         """The parts that the instance says it has, name to digest."""
         return {str(name): str(digest) for name, digest in self.more.get("parts") or ()}
 
+    @property
+    def needs(self) -> dict[str, int]:
+        """The contents that have to follow: SHA-256 to how many bytes of its beginning the node has."""
+        return dict(_need(item) for item in self.more.get("contents") or ())
+
 
 def read_all(header: Mapping[str, Any], names: Sequence[str], node: str) -> list[Verdict]:
     """The verdicts of a reply, one for each of `names` in order; ProtocolError where it is anything else."""
@@ -78,6 +85,13 @@ def read_all(header: Mapping[str, Any], names: Sequence[str], node: str) -> list
         return [_read(row) for row in rows]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(f"node {node}: an answer that does not fit the protocol: {error!r}") from error
+
+
+def _need(item: Any) -> tuple[str, int]:
+    digest, have = item if isinstance(item, list) else (item, 0)
+    if not isinstance(digest, str) or type(have) is not int or have < 0:
+        raise TypeError(f"contents: {item!r:.80}")
+    return digest, have
 
 
 def _name(row: Any) -> Any:
@@ -94,6 +108,8 @@ def _read(row: Mapping[str, Any]) -> Verdict:
         for item in row.get(key) or ():
             if not all(isinstance(item[text], str) for text in texts):
                 raise TypeError(f"{key}: {item!r:.80}")
+    for item in row.get("contents") or ():
+        _need(item)
     return Verdict(name=row["name"], verdict=row["verdict"], at=read_at(row.get("at")), more=row)
 
 

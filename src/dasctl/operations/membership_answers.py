@@ -16,9 +16,9 @@ from dasctl.core.members import Files, Hello, Join, Leave, NoEntry, Reach, SyncM
 from dasctl.core.outcome import Outcome, Result, summed_up
 from dasctl.core.patterns import regexes
 from dasctl.errors import AuthenticationFailed, DasctlError, OperationFailed, UnknownHostKey
-from dasctl.operations.contents import ContentStreams
 from dasctl.operations.delete_instance import entry_dropped
 from dasctl.operations.editing import edited
+from dasctl.operations.file_contents import FileContents
 from dasctl.operations.member_ports import MemberChannel, Members
 from dasctl.operations.ports import Context, Who
 from dasctl.operations.recording import current
@@ -137,9 +137,9 @@ async def files(member: Member, request: Files) -> Reply:
         await member.channel.send({"entries": batch})
     changed: list[str] = []
     if request.contents:
-        streams = ContentStreams(member.ctx.repository, now.slices.contents)
+        streams = FileContents(member.ctx.repository, now.slices.contents)
         wanted = dict.fromkeys(entry.digest.decode("ascii") for entry in found if entry.kind == words.FILE)
-        async for piece in streams.frames(wanted, lambda sent: None):
+        async for piece in streams.frames(wanted):
             await member.channel.send_frames(piece)
         changed = sorted(streams.changed)
     return {"reply": request.name, "entries": len(found), "changed": changed, "revision": now.revision.number}

@@ -1,22 +1,27 @@
 """Looking at the repository while the links are opened: both take their time, and neither needs the other.
 
-What lives here: the overlap. What must not: what is looked for (`recording.py`), the conversation (`synchronising.py`).
+What lives here: the overlap. What must not: what is looked for (`recording.py`), the conversation (`conversation.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
+from dasctl.core import requests
 from dasctl.core.domain import Domain
-from dasctl.core.outcome import Result
+from dasctl.core.outcome import FAILED, Problem, Result
 from dasctl.core.requests import Deltas, SyncOptions
 from dasctl.core.stamps import Standing
-from dasctl.operations.contents import ContentStreams
+from dasctl.errors import DasctlError
+from dasctl.operations.acknowledging import Acknowledging
+from dasctl.operations.barrier import Barrier, Watched
 from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.ports import Context, Link
 from dasctl.operations.recording import Current, remembered
 from dasctl.operations.synchronising import Synchronisation
+from dasctl.operations.weighing import Order, Sending, ThoughtOf, Weights
 
 Steps = Callable[[Synchronisation, str, Link, Sequence[str]], Awaitable[Sequence[Result]]]
 
@@ -32,24 +37,71 @@ async def prepare(
 ) -> Synchronisation:
     """The synchronisation of `names` to what `look` finds; `look` runs in a thread."""
     now = await asyncio.to_thread(look)
-    return Synchronisation(
-        ctx=ctx, now=now, options=options, streams=ContentStreams(ctx.repository, now.slices.contents),
-        deltas=Deltas(ctx.history.part),
+    run = Synchronisation(
+        ctx=ctx, now=now, options=options, streams=_sending(ctx, now, options), deltas=Deltas(ctx.history.part),
+        acknowledging=Acknowledging(ctx.history),
         expected=remembered(ctx, now.domain, names), override=override or {}, reload=reload,
     )  # fmt: skip
+    await _ahead(run, names)
+    return run
+
+
+def _sending(ctx: Context, now: Current, options: SyncOptions) -> Sending:
+    contents = now.slices.contents
+    if options.dry_run:
+        return Sending(ctx.objects, ThoughtOf(ctx.objects, contents, ctx.repository))
+    return Sending(ctx.objects, Weights(ctx.objects, contents))
+
+
+async def _ahead(run: Synchronisation, names: Sequence[str]) -> None:
+    """Make what first requests will need, while the links are still being opened."""
+    for order in await asyncio.to_thread(_orders, run, names):
+        await run.streams.plan(order)
+
+
+def _orders(run: Synchronisation, names: Sequence[str]) -> list[Order]:
+    orders: dict[object, Order] = {}
+    for node, instances in by_node(run.now.domain, names).items():
+        wants = [run.first_want(name) for name in instances]
+        made = requests.sync(run.now.domain, node, wants, run.now.revision, run.options, run.deltas)
+        order = Order(contents=made.unasked, ancestors=made.ancestors)
+        orders.setdefault(order.key, order)
+    return list(orders.values())
 
 
 async def pass_over(
-    ctx: Context, domain: Domain, names: Sequence[str], preparation: Awaitable[Synchronisation], steps: Steps
+    ctx: Context,
+    domain: Domain,
+    names: Sequence[str],
+    preparation: Awaitable[Synchronisation],
+    steps: Steps,
+    *,
+    together: bool = False,
 ) -> tuple[Synchronisation, list[Result]]:
     """One pass over the nodes of `names`: `steps` on each, as soon as its link and the preparation are there.
 
-    What the preparation raises is raised after the links are closed; no node has been asked for anything then.
+    `together`: nobody commits before all have staged; then all nodes are at work at once, however many there are. What
+    the preparation raises is raised after the links are closed; no node has been asked for anything then.
     """
     preparing = asyncio.ensure_future(preparation)
+    groups = by_node(domain, names)
+    barrier = Barrier(groups) if together else None
+    if barrier is not None:
+        ctx = replace(ctx, links=Watched(ctx.links, barrier), parallel=max(ctx.parallel, len(groups)))
 
     async def visit(node: str, link: Link, instances: Sequence[str]) -> Sequence[Result]:
-        return await steps(await asyncio.shield(preparing), node, link, instances)
+        run = await asyncio.shield(preparing)
+        return await steps(replace(run, barrier=barrier), node, link, instances)
 
-    rows = await on_nodes(ctx, domain, by_node(domain, names), visit)
-    return await preparing, rows
+    rows = await on_nodes(ctx, domain, groups, visit)
+    run = await preparing
+    return run, _written_down(run, rows)
+
+
+def _written_down(run: Synchronisation, rows: list[Result]) -> list[Result]:
+    """What was confirmed is remembered, or else told: the next synchronisation will not know of it."""
+    try:
+        run.acknowledging.write()
+    except DasctlError as error:
+        return [replace(row, status=FAILED, error=Problem.of(error)) if row.good else row for row in rows]
+    return rows

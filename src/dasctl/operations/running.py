@@ -8,6 +8,7 @@ from functools import partial
 
 from dasctl.core import targets as target_names
 from dasctl.core.outcome import FAILED, Outcome, Result, summed_up
+from dasctl.operations.failing import nothing_failed, of_failed, remember, tolerance_of
 from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.lifecycle import Lifecycle, Sync
 from dasctl.operations.ports import Context, Link
@@ -30,9 +31,12 @@ async def run_lifecycle(
     max_failures: str | None = None,
 ) -> Outcome:
     """Synchronise unless `sync` is "none", stop, start: what is asked for, on all nodes side by side."""
+    ctx = replace(ctx, tolerance=tolerance_of(max_failures))
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         names = target_names.resolve(domain, targets)
+        if failed and not (names := of_failed(ctx, names)):
+            return nothing_failed(ctx, command)
         moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
         steps = Lifecycle(ctx=ctx, domain=domain, expected=last, stop=stop, start=start, kill=kill)
         if sync == "none":
@@ -41,9 +45,12 @@ async def run_lifecycle(
             results = {row.instance: row for row in rows if row.instance}
         else:
             now, results = await _synchronised(ctx, steps, names, sync)
+        forgotten = remember(ctx, list(results.values()))
     return summed_up(
         command, [results[name] for name in names], revision=now.revision.number if now is not None else None,
-        warnings=(*moved, *((*now.warnings, *now.refused, *areas_gone(last, now)) if now is not None else ())),
+        warnings=(
+            *moved, *((*now.warnings, *now.refused, *areas_gone(last, now)) if now is not None else ()), *forgotten,
+        ),
     )  # fmt: skip
 
 
@@ -64,7 +71,7 @@ async def _synchronised(
 
     for attempt in range(ATTEMPTS):
         preparation = prepare(ctx, look, left, options, reload=not steps.stop)
-        run, rows = await pass_over(ctx, domain, left, preparation, visit)
+        run, rows = await pass_over(ctx, domain, left, preparation, visit, together=options.held)
         results.update({row.instance: row for row in rows if row.instance})
         left = [name for name in left if _moved(run, results[name])]
         if not left or attempt == ATTEMPTS - 1:

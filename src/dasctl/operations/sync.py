@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from dasctl.core import targets as target_names
 from dasctl.core.domain import Criterion, Deviations, Domain
-from dasctl.core.outcome import Outcome, Problem, Result, spoiled, summed_up
+from dasctl.core.outcome import SKIPPED, Outcome, Problem, Result, spoiled, summed_up
 from dasctl.core.patterns import regexes
 from dasctl.core.requests import SyncOptions
 from dasctl.core.stamps import Standing
+from dasctl.operations.failing import nothing_failed, of_failed, remember, tolerance_of
 from dasctl.operations.ports import Context
 from dasctl.operations.preparing import pass_over, prepare
 from dasctl.operations.recording import Current, areas_gone, current, left_behind, remembered
-from dasctl.operations.synchronising import Synchronisation, failed_fields
+from dasctl.operations.synchronised import failed_fields
+from dasctl.operations.synchronising import Synchronisation
 
 ATTEMPTS = 3  # looks at a repository whose files change while they are sent
 
@@ -44,18 +47,23 @@ async def sync(
     `verify`: contents on the nodes are read and hashed. `diff`: a dry run shows texts. `yes`: mass deletions are wanted.
     `failed`: only those whose last command failed. `max_failures`: see `core/tolerance.py`.
     """
+    ctx = replace(ctx, tolerance=tolerance_of(max_failures))
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         names = target_names.resolve(domain, targets)
+        if failed and not (names := of_failed(ctx, names)):
+            return nothing_failed(ctx, command)
         options = sync_options(
             domain, full=full, dry_run=dry_run, criterion=criterion, deviations=deviations,
-            only=only, exclude=exclude,
+            only=only, exclude=exclude, together=together,
         )  # fmt: skip
         moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
         look = partial(current, ctx, domain=domain, criterion=criterion, record=not dry_run)
         now, results = await synchronise(ctx, domain, names, options, look, reload=reload)
+        forgotten = () if dry_run else remember(ctx, results)
     outcome = summed_up(
-        command, results, revision=now.revision.number, warnings=(*now.warnings, *moved, *areas_gone(last, now)),
+        command, results, revision=now.revision.number,
+        warnings=(*now.warnings, *moved, *areas_gone(last, now), *forgotten),
         data={"dry_run": True} if dry_run else {},
     )  # fmt: skip
     return spoiled(outcome, links_refused(now.refused)) if now.refused else outcome
@@ -78,6 +86,7 @@ def sync_options(
     deviations: Deviations | None = None,
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    together: bool | None = None,
 ) -> SyncOptions:
     """The options of the command, filled up with the domain's."""
     return SyncOptions(
@@ -85,6 +94,7 @@ def sync_options(
         deviations=deviations or domain.domain.deviations,
         full=full,
         dry_run=dry_run,
+        together=domain.domain.commit == "together" if together is None else together,
         only=regexes(tuple(only)) if only else None,
         exclude=regexes(tuple(exclude)) if exclude else None,
         excluded=regexes(tuple(domain.domain.exclude)) if full and domain.domain.exclude else (),
@@ -106,9 +116,12 @@ async def synchronise(
     left = list(names)
     for attempt in range(ATTEMPTS):
         preparation = prepare(ctx, look, left, options, override=override, reload=reload)
-        run, rows = await pass_over(ctx, domain, left, preparation, Synchronisation.node)
+        run, rows = await pass_over(
+            ctx, domain, left, preparation, Synchronisation.node, together=options.held
+        )
         results.update({row.instance: failed_fields(row) for row in rows if row.instance})
         left = [name for name in left if not results[name].good] if run.streams.changed else []
+        left = [name for name in left if results[name].status != SKIPPED]
         if not left or attempt == ATTEMPTS - 1:
             break
         look = partial(current, ctx, domain=domain, criterion="hash", record=not options.dry_run)

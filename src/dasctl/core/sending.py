@@ -1,0 +1,73 @@
+"""What shall travel to a node, content by content, and how: as a whole, from an offset on, or as a delta.
+
+What lives here: the values, and the choices that need no look at the objects. What must not: reading, frames, waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from dasctl.core.exchange import PIECE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One content on its way. `size` is its raw bytes, `offset` how many of them the node has, `travels` how many bytes
+    go over the line; `base` is the SHA-256 of the content that it is a delta against, or None.
+    """
+
+    digest: str
+    size: int
+    offset: int = 0
+    base: str | None = None
+    travels: int = 0
+
+
+Plan = tuple[Item, ...]  # in the order in which they are sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How much of a plan went out: bytes that travel, without frames' headers, and contents."""
+
+    sent: int = 0
+    files: int = 0
+
+    def plus(self, sent: int, files: int) -> Progress:
+        return Progress(sent=self.sent + sent, files=self.files + files)
+
+
+def total(plan: Iterable[Item]) -> int:
+    """Bytes that a plan moves over the line."""
+    return sum(item.travels for item in plan)
+
+
+def whole(digest: str, size: int, packed: int, offset: int = 0) -> Item:
+    """The content without a delta, from the piece on in which `offset` lies. `packed`: bytes of all its pieces.
+
+    What part of the packed bytes lies behind an offset is not known without reading: the raw share stands for it.
+    """
+    start = min(offset, size) // PIECE * PIECE
+    travels = packed if not start else packed * (size - start) // size
+    return Item(digest=digest, size=size, offset=start, travels=travels)
+
+
+def offsets(needs: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """What several instances of a node need, as one: a beginning counts only where all of them have the same."""
+    together: dict[str, int] = {}
+    for need in needs:
+        for digest, have in need.items():
+            together[digest] = have if together.get(digest, have) == have else 0
+    return together
+
+
+def shares(plan: Plan, count: int) -> list[Plan]:
+    """`plan` in `count` disjoint shares of about the same bytes; some may be empty. Each keeps the order of `plan`."""
+    loads = [0] * count
+    owner: dict[str, int] = {}
+    for item in sorted(plan, key=lambda item: -item.travels):
+        lightest = loads.index(min(loads))
+        owner[item.digest] = lightest
+        loads[lightest] += item.travels
+    return [tuple(item for item in plan if owner[item.digest] == number) for number in range(count)]

@@ -1,0 +1,139 @@
+"""What contents weigh on the line, and so how each of them is sent: known before the first byte goes out.
+
+What lives here: one run's look at its objects, shared by all nodes. What must not: frames, links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+from dasctl.core.exchange import PIECE
+from dasctl.core.packing import packed
+from dasctl.core.sending import Item, Plan, whole
+from dasctl.errors import ObjectLost, RepositoryError
+from dasctl.operations.contents import Blocks, OnSent
+from dasctl.operations.ports import Objects, Repository
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is wanted: SHA-256 to raw size; what each was probably made of; how much of each is there already."""
+
+    contents: Mapping[str, int]
+    ancestors: Mapping[str, str] = field(default_factory=dict)
+    offsets: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[tuple[str, str | None, int], ...]:
+        """Equal for orders that are filled alike."""
+        return tuple((d, self.ancestors.get(d), self.offsets.get(d, 0)) for d in self.contents)
+
+
+class Weights:
+    """Looks at objects, from threads; each is weighed once.
+
+    `paths` are the working files of all contents. `changed` are the contents that can be had no more, with their paths:
+    neither object nor file holds them.
+    """
+
+    def __init__(self, objects: Objects, paths: Mapping[str, bytes]) -> None:
+        self.changed: dict[str, bytes] = {}
+        self._objects = objects
+        self._paths = paths
+        self._packed: dict[str, int] = {}
+        self._deltas: dict[tuple[str, str], int | None] = {}
+        self._lock = threading.Lock()
+
+    def plan(self, order: Order) -> Plan:
+        """The way of each content in `order`."""
+        with self._lock:
+            self._keep(order)
+            return tuple(self._item(order, digest, size) for digest, size in order.contents.items())
+
+    def lose(self, digest: str) -> None:
+        """A content could not be read while it was sent."""
+        self.changed[digest] = self._paths.get(digest, b"")
+
+    def _keep(self, order: Order) -> None:
+        """What was recorded before objects were kept, or has been lost since, is kept now."""
+        new = {d: self._paths[d] for d in order.contents if d not in self._packed and d in self._paths}
+        self.changed.update(self._objects.keep(new))
+
+    def _item(self, order: Order, digest: str, size: int) -> Item:
+        straight = whole(digest, size, self._weight(digest, size), order.offsets.get(digest, 0))
+        base = order.ancestors.get(digest)
+        delta = self._delta(base, digest) if base is not None else None
+        if delta is None or delta >= straight.travels:
+            return straight
+        return Item(digest=digest, size=size, base=base, travels=delta)
+
+    def _weight(self, digest: str, size: int) -> int:
+        if digest not in self._packed:
+            try:
+                self._packed[digest] = self._objects.packed_size(digest)
+            except ObjectLost:
+                self.lose(digest)
+                return size
+        return self._packed[digest]
+
+    def _delta(self, base: str, digest: str) -> int | None:
+        if (base, digest) not in self._deltas:
+            made = None if digest in self.changed else self._objects.delta(base, digest)
+            self._deltas[base, digest] = None if made is None else len(made)
+        return self._deltas[base, digest]
+
+
+class ThoughtOf(Weights):
+    """The same for a dry run, which keeps nothing: what has no object yet is packed in memory, and forgotten again."""
+
+    def __init__(self, objects: Objects, paths: Mapping[str, bytes], repository: Repository) -> None:
+        super().__init__(objects, paths)
+        self._repository = repository
+
+    def _keep(self, order: Order) -> None:
+        pass
+
+    def _weight(self, digest: str, size: int) -> int:
+        if digest not in self._packed:
+            if self._objects.has(digest):
+                return super()._weight(digest, size)
+            self._packed[digest] = self._measured(digest, size)
+        return self._packed[digest]
+
+    def _measured(self, digest: str, size: int) -> int:
+        try:
+            pieces = self._repository.read(self._paths[digest], piece=PIECE)
+            return sum(len(packed(piece).data) for piece in pieces)
+        except (KeyError, RepositoryError):
+            return size
+
+
+class Sending:
+    """One run's contents: weighed, and made into blocks, once for all nodes."""
+
+    def __init__(self, objects: Objects, weights: Weights) -> None:
+        self._weights = weights
+        self.blocks = Blocks(objects, weights.lose)
+        self._plans: dict[tuple[tuple[str, str | None, int], ...], asyncio.Future[Plan]] = {}
+
+    @property
+    def changed(self) -> Mapping[str, bytes]:
+        """Contents that can be had no more, with the paths of the files that held them."""
+        return self._weights.changed
+
+    async def plan(self, order: Order) -> Plan:
+        """How the contents of `order` are sent."""
+        if not order.contents:
+            return ()
+        key = order.key
+        if key not in self._plans:
+            loop = asyncio.get_running_loop()
+            self._plans[key] = loop.run_in_executor(None, self._weights.plan, order)
+        return await asyncio.shield(self._plans[key])
+
+    def frames(self, plan: Plan, on_sent: OnSent = lambda progress: None) -> AsyncIterator[bytes]:
+        """See Blocks.frames."""
+        return self.blocks.frames(plan, on_sent)

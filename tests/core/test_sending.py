@@ -1,0 +1,38 @@
+"""What travels, and in which shares."""
+
+from dasctl.core.exchange import PIECE
+from dasctl.core.sending import Item, offsets, shares, total, whole
+
+
+def item(digest: str, travels: int) -> Item:
+    return Item(digest=digest, size=travels, travels=travels)
+
+
+def test_a_content_goes_on_at_the_piece_in_which_the_node_stopped():
+    size = 3 * PIECE
+    assert whole("a", size, 300) == Item(digest="a", size=size, travels=300)
+    assert whole("a", size, 300, PIECE - 1).offset == 0
+    assert whole("a", size, 300, PIECE) == Item(digest="a", size=size, offset=PIECE, travels=200)
+    assert whole("a", size, 300, 3 * PIECE - 1) == Item(digest="a", size=size, offset=2 * PIECE, travels=100)
+
+
+def test_a_node_that_says_it_has_more_than_there_is():
+    assert whole("a", 10, 10, 11) == Item(digest="a", size=10, travels=10)
+    assert whole("a", 0, 0, 5) == Item(digest="a", size=0, travels=0)
+
+
+def test_a_beginning_counts_where_all_instances_have_the_same():
+    assert offsets([{"a": 5, "b": 1}, {"a": 5, "b": 2}, {"c": 7}]) == {"a": 5, "b": 0, "c": 7}
+
+
+def test_shares_are_disjoint_complete_and_even():
+    plan = tuple(item(str(number), number) for number in range(1, 101))
+    parts = shares(plan, 5)
+    assert sorted((i for part in parts for i in part), key=lambda i: i.travels) == list(plan)
+    assert max(map(total, parts)) - min(map(total, parts)) <= 10
+    assert all(list(part) == sorted(part, key=plan.index) for part in parts)
+
+
+def test_one_large_content_is_one_share():
+    parts = shares((item("a", 1000),), 3)
+    assert [total(part) for part in parts] == [1000, 0, 0]
