@@ -20,7 +20,7 @@ from dasctl.adapters.link import SILENCE_S, Peer, Stream, StreamLink
 from dasctl.adapters.streams import Fault, FaultyStream, OtherEnd, SocketStream
 from dasctl.adapters.throttle import Throttle
 from dasctl.core.domain import Node
-from dasctl.errors import NodeError
+from dasctl.errors import NodeError, NodeNotUsable
 
 Main = Callable[[BinaryIO, BinaryIO], object]
 _END_S = 10.0  # how long a thread may finish after its input has ended
@@ -31,19 +31,24 @@ class Tally:
     """What went through the links to one node."""
 
     opened: int = 0
+    further: int = 0
     round_trips: int = 0
     bytes_sent: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
 class MemoryLinks:
-    """ports.Links in this process. Per node, `open` raises `errors`, `faults` strike, `tallies` count."""
+    """ports.Links in this process. Per node, `open` raises `errors`, `faults` strike, `tallies` count. `round_trip_s` is how
+    long the lines say they are; no more than `most_further` further links are to be had on each.
+    """
 
     main: Main | None = None
     faults: Mapping[str, Fault] = field(default_factory=dict)
     errors: Mapping[str, NodeError] = field(default_factory=dict)
     greeting_s: float = SILENCE_S
     throttle: Throttle | None = None
+    round_trip_s: float = 0.0
+    most_further: int = 9
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -52,18 +57,41 @@ class MemoryLinks:
         tally = self.tallies.setdefault(name, Tally())
         if name in self.errors:
             raise self.errors[name]
-        stream: Stream = await _thread_started(self.main or _helper_main())
-        if name in self.faults:
-            stream = FaultyStream(stream, self.faults[name])
-        link = StreamLink(
-            Peer(name=name, address="in memory"), stream, greeting_s=self.greeting_s, throttle=self.throttle
-        )
         tally.opened += 1
+        line = _Line(links=self, name=name, tally=tally)
+        async with line.link() as link:
+            yield link
+
+
+@dataclass(slots=True, kw_only=True)
+class _Line:
+    """link.Line: each link on it has a helper of its own."""
+
+    links: MemoryLinks
+    name: str
+    tally: Tally
+    open: int = 0
+
+    async def round_trip_s(self) -> float | None:
+        return self.links.round_trip_s
+
+    @asynccontextmanager
+    async def link(self) -> AsyncIterator[StreamLink]:
+        links, peer = self.links, Peer(name=self.name, address="in memory")
+        if self.open > links.most_further:
+            raise NodeNotUsable(f"{peer}: no further channel is to be had")
+        stream: Stream = await _thread_started(links.main or _helper_main())
+        if self.name in links.faults:
+            stream = FaultyStream(stream, links.faults[self.name])
+        link = StreamLink(peer, stream, greeting_s=links.greeting_s, throttle=links.throttle, line=self)
+        self.tally.further += self.open > 0
+        self.open += 1
         try:
             yield link
         finally:
-            tally.round_trips += link.round_trips
-            tally.bytes_sent += link.bytes_sent
+            self.open -= 1
+            self.tally.round_trips += link.round_trips
+            self.tally.bytes_sent += link.bytes_sent
             await link.close()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dasctl.adapters import bootstrap
+from dasctl.adapters.helpers import Helpers
 from dasctl.adapters.host_keys import HostKey, HostKeys, Known
 from dasctl.adapters.link import Peer, Stream, StreamLink
 from dasctl.adapters.quick_start import import_asyncssh
@@ -73,7 +73,7 @@ class SshLinks:
         self._config = ssh_config or _config_of_environment()
         self._payload = payload
         self._throttle = throttle
-        self._packing = threading.Lock()
+        self._helpers = Helpers(domain_root / ".dasctl")
         self._host_keys = HostKeys(domain_root)
         self._shared: _Shared | None = None
 
@@ -85,18 +85,29 @@ class SshLinks:
     @asynccontextmanager
     async def open(self, name: str, node: Node) -> AsyncIterator[StreamLink]:
         """A link to the helper on `node`; see ports.Links.open."""
-        packing = asyncio.create_task(asyncio.to_thread(self._packed))  # while the connection is made
-        try:
-            async with self._session(name, node, bootstrap.COMMAND) as (peer, stream):
-                link = StreamLink(peer, stream, greeting_s=self._timeout_s, throttle=self._throttle)
-                link.begin(await packing)
-                yield link
-        finally:
-            packing.cancel()
+        async with (
+            self._connection(name, node) as (route, connection),
+            self._link(name, route, connection) as link,
+        ):
+            yield link
 
-    def _packed(self) -> bytes:
-        with self._packing:  # once, however many nodes wait for it
-            return bootstrap.payload() if self._payload is None else self._payload
+    @asynccontextmanager
+    async def _link(
+        self, name: str, route: Route, connection: asyncssh.SSHClientConnection
+    ) -> AsyncIterator[StreamLink]:
+        """A link in a session of its own; further ones may be had on the same connection."""
+        from dasctl.adapters.ssh_line import SshLine
+
+        line = SshLine(connection=connection, opened=lambda: self._link(name, route, connection))
+        async with self._session_on(route, connection, bootstrap.COMMAND) as stream:
+            link = StreamLink(
+                route.peer, stream, greeting_s=self._timeout_s, throttle=self._throttle, line=line
+            )
+            link.begin(self._helpers.shipment(name) if self._payload is None else self._payload)
+            try:
+                yield link
+            finally:
+                self._helpers.heard(name, link)
 
     @asynccontextmanager
     async def session(self, name: str, node: Node, command: str) -> AsyncIterator[Stream]:
@@ -177,22 +188,31 @@ class SshLinks:
 
     @asynccontextmanager
     async def _session(self, name: str, node: Node, command: str) -> AsyncIterator[tuple[Peer, Stream]]:
+        async with (
+            self._connection(name, node) as (route, connection),
+            self._session_on(route, connection, command) as stream,
+        ):
+            yield route.peer, stream
+
+    @asynccontextmanager
+    async def _session_on(
+        self, route: Route, connection: asyncssh.SSHClientConnection, command: str
+    ) -> AsyncIterator[Stream]:
         from dasctl.adapters.ssh_errors import FOREIGN, Shown, translated
         from dasctl.adapters.ssh_stream import PACKET, WINDOW, SessionStream
 
-        async with self._connection(name, node) as (route, connection):
-            stream = SessionStream()
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await connection.create_session(
-                        lambda: cast(Any, stream), command, encoding=None, window=WINDOW, max_pktsize=PACKET
-                    )
-            except FOREIGN as error:
-                raise translated(error, route.peer, Shown(), timeout_s=self._timeout_s) from error
-            try:
-                yield route.peer, stream
-            finally:
-                await stream.close()
+        stream = SessionStream()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.create_session(
+                    lambda: cast(Any, stream), command, encoding=None, window=WINDOW, max_pktsize=PACKET
+                )
+        except FOREIGN as error:
+            raise translated(error, route.peer, Shown(), timeout_s=self._timeout_s) from error
+        try:
+            yield stream
+        finally:
+            await stream.close()
 
     @asynccontextmanager
     async def _sharing(self) -> AsyncIterator[_Shared]:
@@ -211,6 +231,7 @@ class SshLinks:
             if shared.users == 0:
                 self._shared = None
                 shared.keys.close()
+                self._helpers.keep()
 
     def _route(self, target: Target) -> Route:
         import_asyncssh()

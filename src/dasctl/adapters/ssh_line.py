@@ -1,0 +1,51 @@
+"""What a connection tells of its line, and further sessions on it: link.Line over asyncssh.
+
+What lives here: the length of the line. What must not: how a session becomes a link (`ssh.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import asyncssh
+
+    from dasctl.adapters.link import StreamLink
+
+LOOKS = 3  # the shortest of them counts: the others waited for a processor
+LIMIT_S = 2.0  # for all of them together
+KEEPALIVE = b"keepalive@openssh.com"  # a global request that every server answers, if only with a failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshLine:
+    """link.Line over one connection. `opened` makes a further link on it."""
+
+    connection: asyncssh.SSHClientConnection
+    opened: Callable[[], AbstractAsyncContextManager[StreamLink]]
+
+    async def round_trip_s(self) -> float | None:
+        """How long the server takes to answer a question that costs it nothing; None where it does not in time."""
+        # asyncssh has no public name for it; without it every line counts as short.
+        ask = getattr(cast(Any, self.connection), "_make_global_request", None)
+        if ask is None:
+            return None
+        seconds = []
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                for _ in range(LOOKS):
+                    started = time.monotonic()
+                    await ask(KEEPALIVE)
+                    seconds.append(time.monotonic() - started)
+        except TimeoutError:
+            pass
+        return min(seconds, default=None)
+
+    def link(self) -> AbstractAsyncContextManager[StreamLink]:
+        """See link.Line.link."""
+        return self.opened()
