@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 
-from dasctl.remote import handles as by_handle
-from dasctl.remote import report, staging, state, words
+from dasctl.remote import report, state, words
 from dasctl.remote.state import Failure
 
 TYPE_CHECKING = False
@@ -20,13 +19,11 @@ if TYPE_CHECKING:
 
     Reply = dict[str, Any]
 
-FSYNC_EACH = 32  # so many contents are synced one by one; for more, one sync of everything is quicker
-
 
 def staged(work: Work) -> Reply:
     """The reply for an instance that has all that it needs. What is slow about the commit has been done by then."""
-    assert work.place is not None
-    _make_lasting(work.place, sorted(work.sizes))
+    if work.fresh is not None:
+        work.fresh.complete(work.plan, work.seen)
     return {"name": work.name, "verdict": words.STAGED, "at": work.kept.at, **report.counts(work)}
 
 
@@ -52,15 +49,3 @@ def all_there(work: Work) -> None:
         + report.some(entry.path for entry in work.plan.place if entry.digest in lacking),
         "nothing was changed in this instance; synchronise again",
     )
-
-
-def _make_lasting(place: state.Place, digests: list[bytes]) -> None:
-    if len(digests) > FSYNC_EACH:
-        os.sync()
-        return
-    for digest in digests:
-        handle = by_handle.open_file(place.handles, staging.name_of(digest))
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -57,6 +57,10 @@ class Link:
         """The body of the current frame as a whole."""
         return b"".join(self.pieces())
 
+    def left(self) -> int:
+        """Bytes of the current body that were not read."""
+        return self._left
+
     def skip(self) -> None:
         """Drop what is left of the current body."""
         for _piece in self.pieces():
