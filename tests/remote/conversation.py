@@ -160,16 +160,33 @@ def sync_request(
 END = frames.encode({"end": True})
 
 
-def content(data: bytes, *, z: bool = True, piece: int = 1 << 20) -> bytes:
-    """The frames of one content."""
+def content(data: bytes, *, z: bool = True, piece: int = 1 << 20, offset: int = 0) -> bytes:
+    """The frames of one content, from `offset` on."""
     digest = hashlib.sha256(data).hexdigest()
-    pieces = [data[start : start + piece] for start in range(0, len(data), piece)] or [b""]
+    starts = range(offset, len(data), piece) or [offset]
     return b"".join(
         frames.encode(
-            {"content": digest, "z": z, "last": number == len(pieces) - 1}, zlib.compress(text) if z else text
+            {"content": digest, "z": z, "offset": start, "last": start == starts[-1]},
+            zlib.compress(data[start : start + piece]) if z else data[start : start + piece],
         )
-        for number, text in enumerate(pieces)
+        for start in starts
     )
+
+
+def pack(*contents: bytes, z: bool = True) -> bytes:
+    """One frame with whole contents."""
+    packed = [zlib.compress(data) if z else data for data in contents]
+    listing = [
+        [hashlib.sha256(data).hexdigest(), len(data), len(text), int(z)]
+        for data, text in zip(contents, packed)
+    ]
+    return frames.encode({"pack": listing}, b"".join(packed))
+
+
+def wanted_contents(needed: Iterable[Any], contents: dict[str, bytes]) -> bytes:
+    """The frames that a DAS sends for what `needs` names, each once."""
+    offsets = dict((item, 0) if isinstance(item, str) else tuple(item) for item in needed)
+    return b"".join(content(contents[digest], offset=offset) for digest, offset in offsets.items())
 
 
 class Das:
@@ -234,8 +251,7 @@ class _Reader(io.RawIOBase):
         needed = [digest for item in waiting for digest in item["contents"]]
         if not needed:
             return b""
-        frames_of = [content(self._tree.contents[digest]) for digest in dict.fromkeys(needed)]
-        return frames.encode({"op": "contents"}) + b"".join(frames_of) + END
+        return frames.encode({"op": "contents"}) + wanted_contents(needed, self._tree.contents) + END
 
 
 def _two_trips(first: bytes, tree: Tree, before: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from dasctl.remote.disk import Disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     Operation = list[Any]
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 MANIFEST_NEXT = state.DOT + b"/manifest.next"
 STATE_NEXT = state.DOT + b"/state.next"
+COPY = state.STAGING + b"/new.copy"
 MOST_JOURNAL = 1 << 30  # bytes
-FSYNC_EACH = 32  # so many staged files are synced one by one; for more, one sync of everything is quicker
 
 
 def begin(
@@ -68,7 +69,10 @@ def finish(place: state.Place) -> Problems:
         _ignored(place.disk, state.JOURNAL)
         return [(state.JOURNAL, "damaged: the instance is looked at as if nothing were known of it")]
     for operation in operations:
-        _perform(place.disk, operation, problems)
+        if operation[0] in MANY:
+            MANY[operation[0]](place.disk, problems, *operation[1:])
+        else:
+            _perform(place.disk, operation, problems)
     place.disk.handles.forget()
     for wanted, source, target in (
         (journal.get("manifest"), MANIFEST_NEXT, state.MANIFEST),
@@ -84,13 +88,21 @@ def finish(place: state.Place) -> Problems:
 
 def clear(place: state.Place) -> None:
     """Remove what was prepared for a commit; verified contents stay."""
-    try:
-        names = os.listdir(place.handles.folder(state.STAGING))
-    except OSError:
-        return
-    for name in names:
-        if name.startswith("new."):
-            _ignored(place.disk, state.STAGING + b"/" + os.fsencode(name))
+    from dasctl.remote import staging
+
+    staging.clear(place)
+    _clear_next(place)
+
+
+def salvage(place: state.Place) -> None:
+    """After an end that came before the journal: remove what was prepared, but keep the contents."""
+    from dasctl.remote import staging
+
+    staging.salvage(place)
+    _clear_next(place)
+
+
+def _clear_next(place: state.Place) -> None:
     for path in (MANIFEST_NEXT, STATE_NEXT):
         if by_handle.lstat(place.handles, path) is not None:
             _ignored(place.disk, path)
@@ -181,8 +193,33 @@ def _touch(disk: Disk, path: bytes, mode: int, mtime: int) -> None:
         return
     if stat.S_ISLNK(status.st_mode):
         disk.dress_link(path, mtime)
+    elif status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
+        if (stat.S_IMODE(status.st_mode), status.st_mtime_ns) != (mode, mtime):
+            _replace_by_copy(disk, path, mode, mtime)
     else:
         disk.dress_file(path, mode, mtime)
+
+
+def _replace_by_copy(disk: Disk, path: bytes, mode: int, mtime: int) -> None:
+    """A file with further names elsewhere: they keep its mode and modtime, and the path gets a file of its own."""
+    from dasctl.remote import staging
+
+    disk.remove_tree(COPY)
+    reading = by_handle.open_file(disk.handles, path)
+    try:
+        writing = disk.create(COPY)
+        try:
+            staging.pour(reading, writing)
+            os.fsync(writing)
+        finally:
+            os.close(writing)
+    except BaseException:
+        disk.remove_tree(COPY)
+        raise
+    finally:
+        os.close(reading)
+    disk.dress_file(COPY, mode, mtime)
+    disk.rename(COPY, path)
 
 
 def _folder(disk: Disk, path: bytes, mode: int, mtime: int) -> None:
@@ -201,3 +238,140 @@ ACTIONS: dict[str, Any] = {
     "touch": _touch,
     "folder": _folder,
 }
+
+
+# -- operations about many paths: what can be done at once is; all else goes the ordinary way, one by one
+
+
+def by_folder(items: Iterable[tuple[bytes, Any]]) -> Iterator[tuple[bytes, list[tuple[bytes, Any]]]]:
+    """(path, value) grouped by the folder of the path, where neighbours have the same: (folder, [(name, value), …])."""
+    current: bytes | None = None
+    group: list[tuple[bytes, Any]] = []
+    for path, value in items:
+        folder, _, name = path.rpartition(b"/")
+        if folder != current:
+            if group and current is not None:
+                yield current, group
+            current, group = folder, []
+        group.append((name, value))
+    if group and current is not None:
+        yield current, group
+
+
+def _below(folder: str, name: str) -> str:
+    return folder + "/" + name if folder else name
+
+
+def _removes(disk: Disk, problems: Problems, folder: str, names: list[str]) -> None:
+    handle = _folder_handle(disk, folder)
+    for name in names:
+        if handle >= 0:
+            disk.before("unlink")
+            try:
+                os.unlink(paths.from_printable(name), dir_fd=handle)
+                continue
+            except FileNotFoundError:
+                continue
+            except OSError:
+                pass  # explained below, or mended
+        _perform(disk, ["remove", _below(folder, name)], problems)
+        handle = _folder_handle(disk, folder)
+
+
+def _places(disk: Disk, problems: Problems, folder: str, pairs: list[str]) -> None:
+    """`pairs`: names, each followed by what is placed there."""
+    try:
+        staged = os.dup(disk.handles.folder(state.STAGING))
+    except OSError:
+        staged = -1
+    try:
+        handle = _folder_handle(disk, folder)
+        for name, made in zip(pairs[::2], pairs[1::2]):
+            if handle >= 0 and staged >= 0:
+                disk.before("rename")
+                try:
+                    source, target = paths.from_printable(made), paths.from_printable(name)
+                    os.rename(source, target, src_dir_fd=staged, dst_dir_fd=handle)
+                    continue
+                except OSError:
+                    pass  # done before, or explained below, or mended
+            _perform(disk, ["place", _below(folder, name), made], problems)
+            handle = _folder_handle(disk, folder)
+    finally:
+        if staged >= 0:
+            os.close(staged)
+
+
+def _touches(
+    disk: Disk, problems: Problems, folder: str, names: list[str], modes: list[int], times: list[int]
+) -> None:
+    handle = _folder_handle(disk, folder)
+    for text, mode, mtime in zip(names, modes, times):
+        name = paths.from_printable(text)
+        if handle >= 0:
+            try:
+                status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                if status.st_mode == stat.S_IFREG | mode and status.st_nlink == 1:
+                    if status.st_mtime_ns != mtime:
+                        disk.before("utime")
+                        os.utime(name, ns=(mtime, mtime), dir_fd=handle, follow_symlinks=False)
+                    continue
+            except (OSError, OverflowError):
+                pass  # explained below, or mended
+        _perform(disk, ["touch", _below(folder, text), mode, mtime], problems)
+        handle = _folder_handle(disk, folder)
+
+
+def _folder_handle(disk: Disk, folder: str) -> int:
+    """The handle of a folder, valid until the next call; -1 where there is none."""
+    try:
+        return disk.handles.folder(paths.from_printable(folder))
+    except OSError:
+        return -1
+
+
+def _tree(disk: Disk, problems: Problems, path: str, prepared: str, folders: list[list[Any]]) -> None:
+    """Place a whole folder. `folders`: [path in it, mode, modtime], the deepest first.
+
+    Where something has come to be at its path meanwhile, what it holds goes there one by one.
+    """
+    source, target = state.STAGING + b"/" + paths.from_printable(prepared), paths.from_printable(path)
+    try:
+        if by_handle.lstat(disk.handles, source) is None:
+            return
+        if b"/" in target and by_handle.lstat(disk.handles, target.rpartition(b"/")[0]) is None:
+            disk.folders(target.rpartition(b"/")[0])
+        disk.handles.forget()
+        disk.rename(source, target)
+        disk.handles.forget()
+    except OSError:
+        _merge(disk, problems, source, target)
+        for below, mode, mtime in folders:
+            _perform(disk, ["folder", _below(path, below), mode, mtime], problems)
+    except OverflowError as error:
+        problems.append((target, str(error)))
+
+
+def _merge(disk: Disk, problems: Problems, source: bytes, target: bytes) -> None:
+    pending = [(source, target)]
+    while pending:
+        source, target = pending.pop()
+        try:
+            _mkdir(disk, target)
+            names = [os.fsencode(name) for name in os.listdir(disk.handles.folder(source))]
+        except OSError as error:
+            problems.append((target, error.strerror or str(error)))
+            continue
+        for name in names:
+            old, new = source + b"/" + name, target + b"/" + name
+            status = by_handle.lstat(disk.handles, old)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                pending.append((old, new))
+                continue
+            try:
+                disk.rename(old, new)
+            except OSError as error:
+                problems.append((new, error.strerror or str(error)))
+
+
+MANY: dict[str, Any] = {"removes": _removes, "places": _places, "touches": _touches, "tree": _tree}

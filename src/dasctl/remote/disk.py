@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 LEAVE = -(1 << 63)  # a modtime that says: leave it as it is; times before 1970 are times
+MADE_WITH = 0o600  # the mode of a new file until it is dressed
 OPENED = 0o700  # what we need on a folder of our own while we work in it
 
 
@@ -83,7 +84,7 @@ class Disk:
         """A handle for writing a file that is not there yet."""
         made: list[int] = []
         self._change(
-            "create", path, lambda folder, name: made.append(os.open(name, FRESH, 0o600, dir_fd=folder))
+            "create", path, lambda folder, name: made.append(os.open(name, FRESH, MADE_WITH, dir_fd=folder))
         )
         return made[0]
 
@@ -96,11 +97,7 @@ class Disk:
             self._dress_unreadable(folder, name, mode, mtime)
             return
         try:
-            if stat.S_IMODE(os.fstat(handle).st_mode) != mode:
-                self.before("chmod")
-                os.fchmod(handle, mode)
-            self.before("utime")
-            os.utime(handle, ns=(mtime, mtime))
+            dress_handle(self.before, handle, mode, mtime, stat.S_IMODE(os.fstat(handle).st_mode))
         finally:
             os.close(handle)
 
@@ -219,8 +216,34 @@ class Disk:
             os.close(handle)
 
 
-def write_all(handle: int, data: bytes) -> None:
+def dress_handle(
+    before: Callable[[str], None], handle: int, mode: int, mtime: int, current: int = MADE_WITH
+) -> None:
+    """Set mode and modtime of the open file, whose mode is `current`."""
+    if mode != current:
+        before("chmod")
+        os.fchmod(handle, mode)
+    before("utime")
+    os.utime(handle, ns=(mtime, mtime))
+
+
+def sync_all(folder: int) -> None:
+    """Wait until all that was written to the file system of the open folder is lasting."""
+    try:
+        import ctypes
+
+        if ctypes.CDLL(None).syncfs(folder) == 0:
+            return
+    except (ImportError, OSError, AttributeError):
+        pass  # a python without ctypes, a C library without syncfs
+    os.sync()
+
+
+def write_all(handle: int, data: bytes | bytearray) -> None:
     """Write all bytes; a short write is not the end."""
-    view = memoryview(data)
+    count = os.write(handle, data)
+    if count == len(data):
+        return
+    view = memoryview(data)[count:]
     while view:
         view = view[os.write(handle, view) :]

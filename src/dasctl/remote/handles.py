@@ -11,7 +11,7 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo that somebody put in a file's place must not hold us up.
@@ -110,15 +110,22 @@ def hashed(handles: Handles, path: bytes, take: Callable[[bytes], object] | None
     digest = hashlib.sha256()
     handle = open_file(handles, path)
     try:
-        while True:
-            piece = os.read(handle, PIECE)
-            if not piece:
-                return digest.hexdigest().encode()
+        for piece in pieces(handle):
             digest.update(piece)
             if take is not None:
                 take(piece)
+        return digest.hexdigest().encode()
     finally:
         os.close(handle)
+
+
+def pieces(handle: int) -> Iterator[bytes]:
+    """What is behind an open handle, piece by piece to the end of the file."""
+    while True:
+        piece = os.read(handle, PIECE)
+        if not piece:
+            return
+        yield piece
 
 
 def contents(handles: Handles, path: bytes, limit: int) -> bytes | None:

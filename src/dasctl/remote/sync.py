@@ -63,6 +63,7 @@ class Syncing:
 
     def close(self) -> None:
         for work in self.works:
+            self._clear(work)
             work.close()
 
     def start(self, link: Link, body: bytes) -> Reply:
@@ -128,13 +129,16 @@ class Syncing:
 
     def _clear(self, work: Work) -> None:
         """Leave contents that were staged only where the next synchronisation goes on with them."""
-        if work.place is None or work.reply is None or self.dry_run:
+        if work.place is None or self.dry_run:
             return
-        done = work.reply["verdict"] in (words.DONE, words.UNCHANGED) and not work.partial
+        done = work.verdict() in (words.DONE, words.UNCHANGED) and not work.partial
         if done or work.lacks_space:
             from dasctl.remote import staging
 
             staging.drop(work.place)
+        elif work.fresh is not None:
+            work.fresh.give_back()
+            work.fresh = None
 
     def _open_works(self) -> list[Work]:
         return [work for work in self.works if work.reply is None]
@@ -161,7 +165,7 @@ class Syncing:
             work.place.lock(create=not self.dry_run)
             if not self.dry_run:
                 commit.finish(work.place)
-                commit.clear(work.place)
+                commit.salvage(work.place)
             work.digests = tree.Digests(work.place.handles)
             work.kept = state.load(work.place)
         request, kept = work.request, work.kept
@@ -273,32 +277,38 @@ class Syncing:
         if any(work.sizes or work.plan.changes for work in self._open_works()):
             from dasctl.remote import sharing
 
-            sharing.stage_here(self.works, self._guarded)
+            with sharing.Neighbours(self.node, self.domain, [work.name for work in self.works]) as neighbours:
+                sharing.stage_here(self.works, self._guarded, neighbours)
 
     def _receive(self, link: Link) -> bool:
         """Read content frames up to the end; True where a content came that somebody needs."""
         from dasctl.remote import receive
 
-        needed: dict[bytes, tuple[state.Place, int]] = {}
+        stores = [work.fresh for work in self._open_works() if work.needs and work.fresh is not None]
+        if not stores:
+            receive.contents(link, ())
+            return False
+        from dasctl.remote import sharing
+
+        with sharing.Neighbours(self.node, self.domain, [work.name for work in self.works]) as neighbours:
+            frames = receive.contents(
+                link, stores, lambda digest: sharing.base(self.works, neighbours, digest)
+            )
         for work in self._open_works():
-            for digest in work.needs:
-                assert work.place is not None
-                needed.setdefault(digest, (work.place, work.sizes[digest]))
-        received = receive.contents(link, needed)
-        for digest, error in received.failures.items():
-            for work in self._open_works():
-                if digest in work.needs and work.place is not None:
-                    work.fail(state.explained(error, work.place.path))
-        return bool(needed) and received.frames > 0
+            if work.fresh is not None and work.fresh.failure is not None and work.place is not None:
+                work.fail(state.explained(work.fresh.failure, work.place.path))
+        return frames > 0
 
     def _finish(self, work: Work) -> None:
         if self.dry_run:
             work.reply = self._foreseen(work)
             return
         if work.needs:
+            from dasctl.remote import sharing
+
             work.reply = {
                 "name": work.name, "verdict": words.NEEDS, "bytes": 0,
-                "contents": [digest.decode() for digest in work.needs],
+                "contents": sharing.told(work),
             }  # fmt: skip
             return
         if not self.hold:
@@ -306,7 +316,6 @@ class Syncing:
             return
         from dasctl.remote import holding
 
-        self._distribute(work)
         work.reply = holding.staged(work)
 
     def _foreseen(self, work: Work) -> Reply:
@@ -314,7 +323,7 @@ class Syncing:
         if work.sizes:
             from dasctl.remote import foreseeing
 
-            lacking = foreseeing.foresee(self.works, work)
+            lacking = foreseeing.foresee(self.works, work, self.node, self.domain)
         reply = report.report(work, [], "", self.most)
         reply["contents"] = lacking
         if work.deletion:
@@ -333,7 +342,6 @@ class Syncing:
             from dasctl.remote import holding
 
             holding.all_there(work)
-        self._distribute(work)
         place, plan = work.place, work.plan
         problems, aside = writing.carry_out(work, self.domain, self.epoch, self.local)
         if problems and work.keep is not None and place is not None:
@@ -341,12 +349,6 @@ class Syncing:
 
             keeping.remember_unmade(place, plan, work.keep, [path for path, _message in problems])
         work.reply = report.report(work, problems, aside, self.most)
-
-    def _distribute(self, work: Work) -> None:
-        if work.sizes:
-            from dasctl.remote import sharing
-
-            sharing.distribute(self.works, work)
 
 
 def _all_in_sight(work: Work, wanted: dict[bytes, bytes], matches: Callable[[bytes], bool] | None) -> None:

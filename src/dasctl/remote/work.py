@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+    from dasctl.remote.fresh import Fresh
+
     Reply = dict[str, Any]
     Condition = Callable[[bytes], bool]
 
@@ -41,6 +43,7 @@ class Work:
         self.seen = tree.Seen()
         self.overlay = overlay.Overlay()
         self.plan = compare.Plan()
+        self.fresh: Fresh | None = None  # what is made for the plan
         self.keep: Condition | None = None  # what belongs to the node once it was made
         self.deletion: dict[str, int] | None = None  # so much goes that it is worth a question
 

@@ -41,10 +41,15 @@ def carry_out(work: Work, domain: str, epoch: int, local: bool) -> tuple[list[tu
         return [], ""
     aside = _aside(place, work.request["lead"]["revision"]) if plan.move or plan.link else ""
     try:
-        commit.begin(place, _operations(place, plan, aside), known, stamp)
+        commit.begin(place, _operations(work, aside), known, stamp)
     except BaseException:
-        commit.clear(place)
+        if not commit.interrupted(place):
+            if work.fresh is not None:
+                work.fresh.give_back()
+            commit.clear(place)
         raise
+    finally:
+        work.fresh = None
     problems = commit.finish(place)
     if aside:
         _forget_old(place)
@@ -92,26 +97,49 @@ def _aside(place: state.Place, revision: int) -> str:
         suffix = ".%d" % number
 
 
-def _operations(place: state.Place, plan: compare.Plan, aside: str) -> list[list[Any]]:
-    """The journal of a plan. Prepares the contents."""
-    text = paths.printable
+def _operations(work: Work, aside: str) -> list[list[Any]]:
+    """The journal of a plan."""
+    plan, text = work.plan, paths.printable
     placed: list[list[Any]] = []
-    if plan.place:
-        from dasctl.remote import staging
+    brought: set[bytes] = set()  # folders that are placed whole, and those in them
+    dressed: set[bytes] = set()  # those that need no dressing any more
+    if plan.place or plan.mkdir:
+        from dasctl.remote.fresh import Fresh
 
-        placed = staging.prepare(place, plan.place)
+        assert work.place is not None
+        if work.fresh is None:
+            work.fresh = Fresh(work.place)
+        placed, brought, dressed = work.fresh.prepare(plan, work.seen)
     away = [["move", text(path), aside + "/" + text(path)] for path in plan.move]
     linked = [["link", text(path), aside + "/" + text(path)] for path in plan.link]
+    folders = [path for path in plan.folders if path not in dressed]
     return [
         *away,
-        *(["remove", text(path)] for path in plan.remove),
+        *_removals(plan.remove),
         *(["rmdir", text(path)] for path in reversed(plan.rmdir)),
-        *(["mkdir", text(path)] for path in plan.mkdir),
+        *(["mkdir", text(path)] for path in plan.mkdir if path not in brought),
         *linked,
         *placed,
-        *(["touch", text(entry.path), entry.mode, entry.mtime] for entry in plan.touch),
+        *_touches(plan),
         *(
             ["folder", text(path), plan.folders[path].mode, plan.folders[path].mtime]
-            for path in sorted(plan.folders, key=lambda path: (-path.count(b"/"), path))
+            for path in sorted(folders, key=lambda path: (-path.count(b"/"), path))
         ),
     ]
+
+
+def _removals(removed: list[bytes]) -> list[list[Any]]:
+    groups = commit.by_folder((path, None) for path in removed)
+    return [
+        ["removes", paths.printable(folder), [paths.printable(name) for name, _ in items]]
+        for folder, items in groups
+    ]
+
+
+def _touches(plan: compare.Plan) -> list[list[Any]]:
+    operations = []
+    for folder, items in commit.by_folder((entry.path, entry) for entry in plan.touch):
+        names = [paths.printable(name) for name, _entry in items]
+        modes, times = [entry.mode for _, entry in items], [entry.mtime for _, entry in items]
+        operations.append(["touches", paths.printable(folder), names, modes, times])
+    return operations
