@@ -18,7 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dasctl.adapters import failures_table
 from dasctl.core.chain import check_chain, check_epoch, check_restart
+from dasctl.core.failures import Failure, News
 from dasctl.core.stamps import Acknowledged, Revision, Standing
 from dasctl.errors import FormatTooNew, HistoryError
 from dasctl.remote.manifest import digest_of
@@ -185,7 +187,18 @@ class SqliteHistory:
         """See `ports.History`."""
         with self._writing() as database:
             _forget(database, instance)
+            failures_table.forget(database, instance)
             database.execute(FORGET_UNUSED)
+
+    def failures(self) -> dict[str, Failure]:
+        """See `ports.History`."""
+        with self._reading() as rows:
+            return failures_table.read(rows)
+
+    def remember(self, news: News) -> None:
+        """See `ports.History`."""
+        with self._writing() as database:
+            failures_table.write(database, news)
 
     def part(self, digest: str) -> bytes | None:
         """See `ports.History`. A part whose bytes were damaged counts as not kept."""

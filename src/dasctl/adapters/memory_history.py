@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from dasctl.core.chain import check_chain, check_epoch, check_restart
+from dasctl.core.failures import Failure, News
 from dasctl.core.stamps import Acknowledged, Revision, Standing
 
 KEPT_REVISIONS = 20
@@ -22,6 +23,7 @@ class MemoryHistory:
         self._parts: dict[str, bytes] = {}
         self._of_revision: dict[int, frozenset[str]] = {}
         self._acknowledged: dict[str, Acknowledged] = {}
+        self._failures: dict[str, Failure] = {}
 
     def epoch(self) -> int:
         return self._epoch
@@ -59,7 +61,16 @@ class MemoryHistory:
 
     def forget(self, instance: str) -> None:
         self._acknowledged.pop(instance, None)
+        self._failures.pop(instance, None)
         self._keep({})
+
+    def failures(self) -> dict[str, Failure]:
+        return dict(self._failures)
+
+    def remember(self, news: News) -> None:
+        self._failures.update(news.failed)
+        for instance in news.mended:
+            self._failures.pop(instance, None)
 
     def part(self, digest: str) -> bytes | None:
         return self._parts.get(digest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dasctl.cli import tables, text
-from dasctl.core.outcome import FAILED, REFUSED, UNCHANGED, UNREACHABLE, Outcome, Result
+from dasctl.core.outcome import FAILED, REFUSED, SKIPPED, UNCHANGED, UNREACHABLE, Outcome, Result
 
 SYNCHRONISING = frozenset(("sync-instance", "sync-cluster", "sync-domain", "sync-local-instance"))
 
@@ -42,7 +42,7 @@ def _tally(outcome: Outcome) -> str:
     counts: dict[str, int] = {}
     for result in outcome.results:
         counts[result.status] = counts.get(result.status, 0) + 1
-    bad = [status for status in (FAILED, REFUSED, UNREACHABLE) if status in counts]
+    bad = [status for status in (FAILED, REFUSED, UNREACHABLE, SKIPPED) if status in counts]
     changed = [status for status in counts if status != UNCHANGED and status not in bad]
     order = [*changed, *([UNCHANGED] if UNCHANGED in counts else []), *bad]
     noun = "instance" if outcome.results[0].instance is not None else "node"

@@ -17,9 +17,11 @@ UNCHANGED = "unchanged"
 PARTIAL = "partial"
 FAILED = "failed"
 REFUSED = "refused"
+DIFFERENT = "different"  # of a command that compares: all was looked at, and something differs
 
-# The status of a result whose node gave no answer.
+# The status of a result whose node gave no answer; and of one that was not begun, because too much had failed.
 UNREACHABLE = "unreachable"
+SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class Result:
 
     @property
     def good(self) -> bool:
-        return self.error is None and self.status not in (FAILED, REFUSED, UNREACHABLE)
+        return self.error is None and self.status not in (FAILED, REFUSED, UNREACHABLE, SKIPPED)
 
     def as_json(self) -> dict[str, Any]:
         row: dict[str, Any] = {}
@@ -159,6 +161,13 @@ def spoiled(outcome: Outcome, problem: Problem) -> Outcome:
     return replace(outcome, status=FAILED, exit_code=problem.exit_code, error=problem)
 
 
+def differing(outcome: Outcome) -> Outcome:
+    """The outcome of a comparison that found something; one that could not look at all stays a failure."""
+    if outcome.exit_code != ExitCode.OK:
+        return outcome
+    return replace(outcome, status=DIFFERENT, exit_code=ExitCode.DIFFERS)
+
+
 def _verdict(rows: tuple[Result, ...]) -> tuple[ExitCode, str]:
     bad = [row for row in rows if not row.good]
     if not bad:
@@ -167,7 +176,7 @@ def _verdict(rows: tuple[Result, ...]) -> tuple[ExitCode, str]:
         return ExitCode.PARTIAL, PARTIAL
     if any(row.status == REFUSED for row in bad):
         return ExitCode.REFUSED, REFUSED
-    if all(row.status == UNREACHABLE or _is_unreachable(row) for row in bad):
+    if all(row.status in (UNREACHABLE, SKIPPED) or _is_unreachable(row) for row in bad):
         return ExitCode.UNREACHABLE, FAILED
     return ExitCode.FAILED, FAILED
 

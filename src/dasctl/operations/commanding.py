@@ -92,5 +92,6 @@ def _standing(answer: Answer) -> Standing | None:
 
 
 def _on_event(ctx: Context, node: str, event: Mapping[str, Any]) -> None:
-    if event.get("event") == "phase":
+    # That all is done is known where the node's last step is (`fanout.py`).
+    if event.get("event") == "phase" and event.get("phase") != "done":
         ctx.on_event(Event(phase=str(event.get("phase")), node=node, instance=str(event.get("name"))))

@@ -1,4 +1,7 @@
-"""One link per node, all nodes side by side; one node's failure never reaches another's work."""
+"""One link per node, so many nodes side by side as there may be; one node's failure never reaches another's work.
+
+What lives here: when a node is begun, and what its end amounts to. What must not: what is done there.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from dasctl.core.domain import Domain
-from dasctl.core.outcome import FAILED, Problem, Result, status_of_error
+from dasctl.core.outcome import FAILED, SKIPPED, Problem, Result, status_of_error
 from dasctl.errors import DasctlError, OperationFailed
 from dasctl.operations.ports import Context, Event, Link
 
@@ -34,15 +37,21 @@ async def on_nodes(
 ) -> list[Result]:
     """Open a link to each node and do `work(node, link, instances)` there; the results in the order of `groups`.
 
-    A node that fails gives one failed result per instance (one for the node itself where it has none). An interrupt
-    (the task is cancelled once) ends the work and is told in the results of those that were not done.
+    A node that fails gives one failed result per instance (one for the node itself where it has none). Once more have
+    failed than `ctx.tolerance` allows, no further node is begun; those at work finish. An interrupt (the task is
+    cancelled once) ends the work and is told in the results of those that were not done.
     """
     limit = asyncio.Semaphore(ctx.parallel)
     done: dict[str, Sequence[Result]] = {}
+    for node, instances in groups.items():
+        _tell(ctx, "waiting", node, instances)
 
     async def visit(node: str, instances: Sequence[str]) -> None:
         async with limit:
-            done[node] = await _visit(ctx, domain, node, instances, work)
+            done[node] = _skipped(ctx, node, instances, groups, done) or await _visit(
+                ctx, domain, node, instances, work
+            )
+            _tell_end(ctx, node, done[node])
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -57,6 +66,26 @@ async def on_nodes(
     ]
 
 
+def _skipped(
+    ctx: Context,
+    node: str,
+    instances: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+    done: Mapping[str, Sequence[Result]],
+) -> list[Result]:
+    """The results of a node that is not begun, because too much has failed; none where it may begin."""
+    if ctx.tolerance is None:
+        return []
+    failed = sum(not row.good and row.status != SKIPPED for rows in done.values() for row in rows)
+    if not ctx.tolerance.exceeded(failed, sum(len(names) for names in groups.values())):
+        return []
+    problem = Problem(
+        message=f"not begun: more had failed than --max-failures {ctx.tolerance} allows",
+        hint="mend the cause, then run the command with --failed",
+    )
+    return failures(node, instances, problem, SKIPPED)
+
+
 async def _visit(
     ctx: Context, domain: Domain, node: str, instances: Sequence[str], work: Work
 ) -> Sequence[Result]:
@@ -65,15 +94,11 @@ async def _visit(
         async with ctx.links.open(node, domain.nodes[node]) as link:
             return await work(node, link, instances)
     except DasctlError as error:
-        return _failed(ctx, node, instances, error)
+        return failures(node, instances, Problem.of(error), status_of_error(error))
     except Exception as error:  # a fault of ours: it must not take the other nodes' work with it
         log.exception("node %s", node)
-        return _failed(ctx, node, instances, OperationFailed(f"node {node}: {type(error).__name__}: {error}"))
-
-
-def _failed(ctx: Context, node: str, instances: Sequence[str], error: DasctlError) -> list[Result]:
-    _tell(ctx, "failed", node, instances)
-    return failures(node, instances, Problem.of(error), status_of_error(error))
+        fault = OperationFailed(f"node {node}: {type(error).__name__}: {error}")
+        return failures(node, instances, Problem.of(fault), FAILED)
 
 
 def failures(node: str, instances: Sequence[str], problem: Problem, status: str) -> list[Result]:
@@ -86,6 +111,13 @@ def failures(node: str, instances: Sequence[str], problem: Problem, status: str)
 def _tell(ctx: Context, phase: str, node: str, instances: Sequence[str]) -> None:
     for name in instances or (None,):
         ctx.on_event(Event(phase=phase, node=node, instance=name))
+
+
+def _tell_end(ctx: Context, node: str, rows: Sequence[Result]) -> None:
+    """Only here is it known that nothing comes after: a synchronisation may be followed by a start."""
+    for row in rows:
+        phase = "done" if row.good else SKIPPED if row.status == SKIPPED else "failed"
+        ctx.on_event(Event(phase=phase, node=node, instance=row.instance))
 
 
 def _swallow_one_interrupt() -> None:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dasctl.core.domain import Criterion, Domain, Node
 from dasctl.core.edits import Edit
 from dasctl.core.exchange import PHASES, BundleFile, Event, HostKey, Piece, Reply, Who
+from dasctl.core.failures import Failure, News
 from dasctl.core.slices import Scan
 from dasctl.core.stamps import Acknowledged, Revision, Standing
+from dasctl.core.tolerance import Tolerance
 from dasctl.remote.manifest import Entry
 from dasctl.remote.words import BEAT_S
 
@@ -143,6 +145,12 @@ class History(Protocol):
     def acknowledge(self, confirmed: Mapping[str, Acknowledged], parts: Mapping[str, bytes]) -> None:
         """Remember what instances confirmed, and the canonical bytes of those parts. Atomic."""
 
+    def failures(self) -> dict[str, Failure]:
+        """The instances at which the last command failed."""
+
+    def remember(self, news: News) -> None:
+        """Keep what failed, drop what was mended. Atomic."""
+
     def forget(self, instance: str) -> None:
         """Drop what is remembered of an instance that is no more."""
 
@@ -249,7 +257,11 @@ class Bundles(Protocol):
     """Writes bundles for nodes that no link reaches."""
 
     def write(
-        self, file: Path, plan: Plan, content: Callable[[str], Iterable[bytes]], on_written: Callable[[int], None]
+        self,
+        file: Path,
+        plan: Plan,
+        content: Callable[[str], Iterable[bytes]],
+        on_written: Callable[[int], None],
     ) -> BundleFile:
         """Write `file` beside and rename it. `content` gives a content by SHA-256, in pieces; what it raises ends all.
 
@@ -278,9 +290,13 @@ class Context:
     clock: Clock
     who: Who
     parallel: int = 64
+    tolerance: Tolerance | None = None  # of failed instances, before no further node is begun
     wait_s: float = 0.0
     timeout_s: float = 10.0  # how long a node may take to answer before it counts as away
     on_event: Callable[[Event], None] = field(default=lambda event: None)
+    ask: Callable[[str], bool] | None = (
+        None  # puts a question to a person, in any thread; None: nobody is there
+    )
     members: Members | None = None  # for serve-members and member-key alone
     bundles: Bundles | None = None  # for export-sync-bundle alone
 

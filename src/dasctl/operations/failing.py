@@ -1,0 +1,45 @@
+"""What failed last time: chosen for `--failed`, remembered at the end of each command that acts on instances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dasctl.core.failures import news
+from dasctl.core.outcome import UNCHANGED, Outcome, Result
+from dasctl.core.tolerance import Tolerance
+from dasctl.errors import ExitCode, HistoryError, UsageError
+from dasctl.operations.ports import Context
+
+
+def of_failed(ctx: Context, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of `names` at which the last command failed, in their order."""
+    known = ctx.history.failures()
+    return tuple(name for name in names if name in known)
+
+
+def nothing_failed(ctx: Context, command: str) -> Outcome:
+    """What `--failed` amounts to where nothing had failed: nothing to do, and all is well."""
+    head = ctx.history.head()
+    return Outcome(
+        command=command, status=UNCHANGED, exit_code=ExitCode.OK, revision=head.number if head else None,
+        notes=("nothing to do: the last command failed at none of these instances",),
+    )  # fmt: skip
+
+
+def remember(ctx: Context, results: Sequence[Result]) -> tuple[str, ...]:
+    """Write down what failed, and forget what succeeded; a warning where that cannot be done."""
+    try:
+        told = news(results, ctx.history.failures(), command=ctx.who.command, when=ctx.clock.now())
+        if told:
+            ctx.history.remember(told)
+    except HistoryError as error:
+        return (f"what failed cannot be remembered for --failed: {error.message}",)
+    return ()
+
+
+def tolerance_of(text: str | None) -> Tolerance | None:
+    """The value of `--max-failures`. Raises UsageError."""
+    try:
+        return None if text is None else Tolerance.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--max-failures: {error}") from error
