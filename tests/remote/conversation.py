@@ -175,12 +175,12 @@ def content(data: bytes, *, z: bool = True, piece: int = 1 << 20, offset: int = 
 
 def pack(*contents: bytes, z: bool = True) -> bytes:
     """One frame with whole contents."""
-    packed = [zlib.compress(data) if z else data for data in contents]
-    listing = [
-        [hashlib.sha256(data).hexdigest(), len(data), len(text), int(z)]
-        for data, text in zip(contents, packed)
-    ]
-    return frames.encode({"pack": listing}, b"".join(packed))
+    listing, body = [], b""
+    for data in contents:
+        packed = zlib.compress(data) if z else data
+        listing.append([hashlib.sha256(data).hexdigest(), len(data), len(packed), int(z)])
+        body += packed
+    return frames.encode({"pack": listing}, body)
 
 
 def wanted_contents(needed: Iterable[Any], contents: dict[str, bytes]) -> bytes:
