@@ -30,6 +30,7 @@ def staged(work: Work) -> Reply:
 def still_ours(work: Work) -> None:
     """Raise Failure where somebody has taken the instance's own folder away, or brought another one back, meanwhile."""
     assert work.place is not None
+    work.place.handles.forget()  # they would still lead into what was moved away
     if work.place.holds_lock() and state.load(work.place, with_parts=False).at == work.kept.at:
         return
     raise Failure(
