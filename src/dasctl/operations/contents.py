@@ -26,7 +26,6 @@ BLOCK = (
 )  # bytes, and a piece more at most: large enough for a thread's hop, small enough for many nodes
 KEPT = 64 << 20  # bytes of blocks that are kept for the nodes that come behind
 KEPT_DELTAS = 32 << 20  # bytes of deltas that are kept while their blocks are cut from them
-PACKS = False
 END = frames.encode({"end": True})
 
 OnSent = Callable[[Progress], None]
@@ -207,7 +206,7 @@ class _Reader:
             self._out.add(frames.encode({"content": item.digest, "abort": True}))
             self._go_on()
             return
-        if PACKS and last and self._place == 0:
+        if last and self._place == 0:
             self._out.add_small(item.digest, piece)
         else:
             header = {"content": item.digest, "z": piece.packed, "offset": self._place, "last": last}

@@ -13,7 +13,7 @@ from dasctl.core.slices import Slice
 from dasctl.errors import DasctlError, NotChanged
 from dasctl.operations.commanding import Answer
 from dasctl.operations.conversation import Course
-from dasctl.operations.ports import Event, Link
+from dasctl.operations.ports import Link
 from dasctl.remote import words
 from dasctl.remote.paths import from_printable
 
@@ -32,13 +32,12 @@ def result_of(
     reload: Answer | None,
     seconds: float,
 ) -> Result:
-    """The result of one instance, and the last event about it."""
+    """The result of one instance."""
     error = course.error if reload is None or course.error else reload.error
     more: Mapping[str, Any] = course.verdict.more if course.verdict is not None else {}
     row = fields(_revision(run, course, error), more, course.sent, link.round_trips, seconds)
     if run.options.dry_run and error is None:
         row |= _would_travel(course.want.slice, more.get("changes") or (), course.plan)
-    run.ctx.on_event(Event(phase="failed" if error else "done", node=node, instance=name))
     return Result(
         status=_status(more, error), instance=name, node=node, fields=row,
         error=Problem.of(error) if error else None,
