@@ -60,9 +60,12 @@ def run(
     operation: Callable[[Context], Awaitable[Outcome]],
     *,
     on_event: Callable[[Event], None] = lambda event: None,
+    ask: Callable[[str], bool] | None = None,
 ) -> Outcome:
-    """Run `operation` on the domain that is meant; a DasctlError becomes its outcome."""
-    return _timed(command, lambda: _with_revision(connected(options, on_event), operation))
+    """Run `operation` on the domain that is meant; a DasctlError becomes its outcome. `ask`: see `Context`."""
+    return _timed(
+        command, lambda: _with_revision(replace(connected(options, on_event), ask=ask), operation)
+    )
 
 
 async def _with_revision(context: Context, operation: Callable[[Context], Awaitable[Outcome]]) -> Outcome:

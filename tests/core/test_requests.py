@@ -158,7 +158,7 @@ def test_what_every_request_carries():
 
 def test_what_an_instance_is_told():
     options = SyncOptions(
-        criterion="hash", deviations="fail", full=True, only=("a",), exclude=("b",), excluded=("c",)
+        criterion="hash", deviations="fail", full=True, only=("a",), exclude=("b",), excluded={"web1": ("c",)}
     )
     (instance,) = made(want(NEW, old=(OLD,)), options=options).header["instances"]
     assert instance == {

@@ -167,6 +167,17 @@ class Script:
     def do_unlock(self) -> None:
         self.held.pop().__exit__(None, None, None)
 
+    def do_answer(self, word: str, *command: str) -> str:
+        """`answer yes COMMAND`: somebody sits at the terminal, and says so to any question, which is shown."""
+        self.world.answer = word == "yes"
+        try:
+            shown = self.world.transcript(shlex.join(command), das=self.das)
+        finally:
+            self.world.answer = None
+        asked = "".join(f"? {line}\n" for question in self.world.questions for line in question.splitlines())
+        self.world.questions.clear()
+        return asked + shown
+
     def do_away(self, node: str) -> None:
         self.world.away(node)
 

@@ -147,6 +147,8 @@ class World:
     faults: dict[str, Fault] = field(default_factory=dict)
     errors: dict[str, NodeError] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    answer: bool | None = None  # what a person says to a question; None: nobody sits there
+    questions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.nodes = self.base / "nodes"
@@ -179,14 +181,19 @@ class World:
             store=own.store, repository=own.repository, history=own.history, objects=own.objects,
             links=self.links, host_keys=self.keys,
             clock=self.clock, who=Who(user="anna", host=own.host, command=command), on_event=self.events.append,
+            ask=self._answered if self.answer is not None else None,
             bundles=ZipBundles(), **more,
         )  # fmt: skip
+
+    def _answered(self, question: str) -> bool:
+        self.questions.append(question)
+        return bool(self.answer)
 
     def run(self, line: str, *, das: str = MAIN) -> tuple[int, str]:
         """Carry out one command line (without `dasctl`); its exit code and its output, as on a terminal's last page."""
 
         def carry_out(call: Call, settings: Settings, *, on_event: Any) -> Outcome:
-            ctx = self.context(line, das=das, wait_s=settings.wait_s)
+            ctx = self.context(line, das=das, wait_s=settings.wait_s, parallel=settings.parallel)
             try:
                 return asyncio.run(call.resolve()(ctx, **call.arguments))
             except DasctlError as error:

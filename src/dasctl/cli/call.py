@@ -36,13 +36,15 @@ class Settings:
 class Call:
     """One operation to carry out: `dasctl.operations.NAME:NAME(world, **arguments)`.
 
-    `world` is the context of the domain, or without a domain what lies outside of it.
+    `world` is the context of the domain, or without a domain what lies outside of it. `ask` puts a question to a person
+    (in any thread); None: nobody is there.
     """
 
     command: str
     operation: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     needs_domain: bool = True
+    ask: Callable[[str], bool] | None = None
 
     def resolve(self) -> Callable[..., Awaitable[Outcome]]:
         """The operation itself; one verb, one file, one function."""
@@ -70,5 +72,10 @@ def run_wired(call: Call, settings: Settings, *, on_event: Callable[[Event], Non
         wait_s=settings.wait_s,
         timeout_s=settings.timeout_s,
     )
-    run = wiring.run if call.needs_domain else wiring.run_without_domain
-    return run(options, call.command, lambda world: operation(world, **call.arguments), on_event=on_event)
+    if call.needs_domain:
+        return wiring.run(
+            options, call.command, lambda world: operation(world, **call.arguments), on_event=on_event, ask=call.ask
+        )  # fmt: skip
+    return wiring.run_without_domain(
+        options, call.command, lambda world: operation(world, **call.arguments), on_event=on_event
+    )

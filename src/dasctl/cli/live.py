@@ -99,10 +99,11 @@ class LiveView:
         self._colours = colours
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._paused = False
 
     def on_event(self, event: Event) -> None:
         self.board.note(event)
-        if self._thread is None:
+        if self._thread is None and not self._paused:
             self.start()
 
     def start(self) -> None:
@@ -119,9 +120,13 @@ class LiveView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The terminal belongs to somebody else meanwhile: a question."""
-        self.stop()
-        yield
+        """The terminal belongs to somebody else meanwhile, whatever happens: a question."""
+        self._paused = True
+        try:
+            self.stop()
+            yield
+        finally:
+            self._paused = False
 
     def _paint(self, stop: threading.Event) -> None:
         if stop.wait(PATIENCE_S):

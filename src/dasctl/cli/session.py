@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -23,7 +24,7 @@ from dasctl.cli.palette import is_screen, palette_for
 from dasctl.cli.screen import screen_for
 from dasctl.cli.show import show_messages, show_results
 from dasctl.cli.streams import delivered
-from dasctl.cli.text import plain
+from dasctl.cli.text import lines, plain
 from dasctl.core.outcome import Outcome, failed
 from dasctl.errors import DasctlError, ExitCode, OperationFailed
 
@@ -117,12 +118,24 @@ class Session:
     ) -> int:
         settings = settings_of(ctx)
         watcher = watcher or self._watcher(settings)
+        call = replace(call, ask=self._asker(watcher))
         try:
             outcome = self._outcome(call, settings, watcher.on_event if watcher else _ignore)
         finally:
             if isinstance(watcher, LiveView):
                 watcher.stop()
         return self.report(outcome, settings, long=long)
+
+    def _asker(self, watcher: LiveView | Log | None) -> Callable[[str], bool] | None:
+        """How a person is asked whether to go on; None where nobody sits at a terminal."""
+        if not (is_screen(self.err) and sys.stdin is not None and is_screen(sys.stdin)):
+            return None
+
+        def asked(question: str) -> bool:
+            with watcher.paused() if isinstance(watcher, LiveView) else nullcontext():
+                return confirmed_on_terminal(question, self.err)
+
+        return asked
 
     def report(self, outcome: Outcome, settings: Settings, *, long: bool = False) -> int:
         """Show an outcome; returns the exit code, which is bad also where the results could not be written."""
@@ -176,6 +189,20 @@ def session_of(ctx: typer.Context) -> Session:
     session = ctx.obj
     assert isinstance(session, Session)
     return session
+
+
+def confirmed_on_terminal(question: str, err: TextIO) -> bool:
+    """Whether somebody says yes; anything else, an end of the input too, is no."""
+    for line in lines(question):
+        err.write(f"{line}\n")
+    err.write("Go on? [y/N] ")
+    err.flush()
+    try:
+        # Not through sys.stdin: this may be a thread that still waits when the process ends, and would hold its lock.
+        answer = os.read(sys.stdin.fileno(), 1024)
+    except OSError:
+        return False
+    return answer.strip().lower() in (b"y", b"yes")
 
 
 def ask_on_terminal(whose: str) -> str:

@@ -13,7 +13,7 @@ As with git's files, a list that stands nearer to a path comes later, and the la
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dasctl.core.domain import Domain
@@ -66,9 +66,20 @@ def keep_of(domain: Domain, instance: str) -> tuple[str, ...]:
 
 def excluded_of(domain: Domain, instance: str) -> tuple[str, ...]:
     """Regular expressions for what is left out of `instance`: foreign files that `--full` lets be."""
-    config = left_out_of_instances(domain, domain.config_of(instance))
+    own = left_out_of_instances(domain, domain.config_of(instance))
     # Two lists, not one: what a config says brings nothing back that the repository does not give.
-    return (*_regexes(_patterns(left_out_of_repository(domain))), *_regexes(_patterns(config)))
+    return (*_regexes(_patterns(left_out_of_repository(domain))), *_regexes(_patterns(own)))
+
+
+def by_instance(domain: Domain, of: Callable[[Domain, str], tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """What `of` (keep_of, excluded_of) says of each instance; those of which it says nothing are absent."""
+    first: dict[str, tuple[str, ...]] = {}  # by config: all its instances are alike
+    for name in domain.instances:
+        config = domain.config_of(name)
+        if config not in first:
+            first[config] = of(domain, name)
+    said = {name: first[domain.config_of(name)] for name in domain.instances}
+    return {name: regexes for name, regexes in said.items() if regexes}
 
 
 def below(folder: str, pattern: str) -> str:

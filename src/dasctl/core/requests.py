@@ -43,14 +43,17 @@ class SyncOptions:
     dry_run: bool = False
     together: bool = False  # nobody commits before all have staged
     mass_deletion: bool = False  # more than half of an instance's files may be deleted without a question
+    agreed: frozenset[str] = (
+        frozenset()
+    )  # instances of which so much may be deleted, since somebody was asked
     keep: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # by instance: files that are the node's to change once they were made
     only: tuple[str, ...] | None = None
     exclude: tuple[str, ...] | None = None
-    excluded: tuple[
-        str, ...
-    ] = ()  # the domain's own patterns: what they match stays on nodes even with `full`
+    excluded: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # by instance: what domain.yaml leaves out, which stays on nodes even with `full`
 
     @property
     def partial(self) -> bool:
@@ -197,7 +200,7 @@ def _instance(want: Want, revision: Revision, options: SyncOptions) -> dict[str,
         "full": options.full,
         "only": list(options.only) if options.only is not None else None,
         "except": list(options.exclude) if options.exclude is not None else None,
-        "excluded": list(options.excluded) if options.full else None,
+        "excluded": list(options.excluded.get(want.slice.instance, ())) if options.full else None,
         "keep": list(options.keep[want.slice.instance]) if want.slice.instance in options.keep else None,
-        "mass_deletion": options.mass_deletion,
+        "mass_deletion": options.mass_deletion or want.slice.instance in options.agreed,
     }

@@ -145,6 +145,12 @@ def build(domain: Domain, scan: Scan, definitions: Mapping[str, Entry]) -> Slice
     )
 
 
+def deployed_to(domain: Domain, instance: str) -> list[str]:
+    """The areas of the applications that `instance` gets, in order."""
+    cluster = domain.instances[instance].cluster
+    return _applications(_deployments(domain), (instance,) if cluster is None else (cluster, instance))
+
+
 def _deployments(domain: Domain) -> dict[str, set[str]]:
     """The areas of the applications that each cluster and instance is a target of."""
     deployed: dict[str, set[str]] = {}

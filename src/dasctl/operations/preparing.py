@@ -17,6 +17,7 @@ from dasctl.core.stamps import Standing
 from dasctl.errors import DasctlError
 from dasctl.operations.acknowledging import Acknowledging
 from dasctl.operations.barrier import Barrier, Watched
+from dasctl.operations.consenting import consented
 from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.ports import Context, Link
 from dasctl.operations.recording import Current, remembered
@@ -35,12 +36,16 @@ async def prepare(
     override: Mapping[str, Standing | None] | None = None,
     reload: bool = True,
 ) -> Synchronisation:
-    """The synchronisation of `names` to what `look` finds; `look` runs in a thread."""
+    """The synchronisation of `names` to what `look` finds; `look` runs in a thread. Somebody is asked before most of an
+    instance is deleted; the run's options say what was agreed to.
+    """
     now = await asyncio.to_thread(look)
+    expected = remembered(ctx, now.domain, names)
+    options = await consented(ctx, now, expected, names, options)
     run = Synchronisation(
         ctx=ctx, now=now, options=options, streams=_sending(ctx, now, options), deltas=Deltas(ctx.history.part),
         acknowledging=Acknowledging(ctx.history),
-        expected=remembered(ctx, now.domain, names), override=override or {}, reload=reload,
+        expected=expected, override=override or {}, reload=reload,
     )  # fmt: skip
     await _ahead(run, names)
     return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dasctl.core import slices
@@ -104,22 +104,4 @@ def left_behind(ctx: Context, domain: Domain, instances: Sequence[str]) -> tuple
         f"{name} was on node {known.node} before: its folder there, and its server if it runs, are left as they are"
         for name, known in ctx.history.acknowledged(instances).items()
         if known.node not in ("", domain.instances[name].node)
-    )
-
-
-def areas_gone(last: Mapping[str, Acknowledged], now: Current) -> tuple[str, ...]:
-    """A warning for each area that these instances had, and that the repository has no folder for any more.
-
-    That may be meant; it is also what a folder renamed by mistake looks like.
-    """
-    gone = {
-        part
-        for name, known in last.items()
-        for part in {part for part, _digest in known.parts}
-        - {part.name for part in now.slices.by_instance[name].parts}
-        if "/" not in part
-    }
-    return tuple(
-        f"{part}: the repository has no such folder any more, so what was in it is removed from the instances"
-        for part in sorted(gone)
     )

@@ -13,7 +13,7 @@ from dasctl.operations.fanout import by_node, on_nodes
 from dasctl.operations.lifecycle import Lifecycle, Sync
 from dasctl.operations.ports import Context, Link
 from dasctl.operations.preparing import pass_over, prepare
-from dasctl.operations.recording import Current, areas_gone, current, left_behind, remembered
+from dasctl.operations.recording import Current, current, left_behind, remembered
 from dasctl.operations.sync import ATTEMPTS, sync_options
 from dasctl.operations.synchronising import Synchronisation
 
@@ -49,7 +49,7 @@ async def run_lifecycle(
     return summed_up(
         command, [results[name] for name in names], revision=now.revision.number if now is not None else None,
         warnings=(
-            *moved, *((*now.warnings, *now.refused, *areas_gone(last, now)) if now is not None else ()), *forgotten,
+            *moved, *((*now.warnings, *now.refused) if now is not None else ()), *forgotten,
         ),
     )  # fmt: skip
 
@@ -72,6 +72,7 @@ async def _synchronised(
     for attempt in range(ATTEMPTS):
         preparation = prepare(ctx, look, left, options, reload=not steps.stop)
         run, rows = await pass_over(ctx, domain, left, preparation, visit, together=options.held)
+        options = run.options  # nobody is asked twice
         results.update({row.instance: row for row in rows if row.instance})
         left = [name for name in left if _moved(run, results[name])]
         if not left or attempt == ATTEMPTS - 1:

@@ -8,14 +8,16 @@ from functools import partial
 
 from dasctl.core import targets as target_names
 from dasctl.core.domain import Criterion, Deviations, Domain
+from dasctl.core.exclusion import by_instance, excluded_of, keep_of
 from dasctl.core.outcome import SKIPPED, Outcome, Problem, Result, spoiled, summed_up
 from dasctl.core.patterns import regexes
 from dasctl.core.requests import SyncOptions
 from dasctl.core.stamps import Standing
+from dasctl.operations.consenting import mass_deletions
 from dasctl.operations.failing import nothing_failed, of_failed, remember, tolerance_of
 from dasctl.operations.ports import Context
 from dasctl.operations.preparing import pass_over, prepare
-from dasctl.operations.recording import Current, areas_gone, current, left_behind, remembered
+from dasctl.operations.recording import Current, current, left_behind, remembered
 from dasctl.operations.synchronised import failed_fields
 from dasctl.operations.synchronising import Synchronisation
 
@@ -55,15 +57,16 @@ async def sync(
             return nothing_failed(ctx, command)
         options = sync_options(
             domain, full=full, dry_run=dry_run, criterion=criterion, deviations=deviations,
-            only=only, exclude=exclude, together=together,
+            only=only, exclude=exclude, together=together, yes=yes,
         )  # fmt: skip
         moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
         look = partial(current, ctx, domain=domain, criterion=criterion, record=not dry_run)
         now, results = await synchronise(ctx, domain, names, options, look, reload=reload)
+        losses = mass_deletions(ctx, now, last, names, options) if dry_run else ()
         forgotten = () if dry_run else remember(ctx, results)
     outcome = summed_up(
         command, results, revision=now.revision.number,
-        warnings=(*now.warnings, *moved, *areas_gone(last, now), *forgotten),
+        warnings=(*now.warnings, *moved, *losses, *forgotten),
         data={"dry_run": True} if dry_run else {},
     )  # fmt: skip
     return spoiled(outcome, links_refused(now.refused)) if now.refused else outcome
@@ -87,6 +90,7 @@ def sync_options(
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
     together: bool | None = None,
+    yes: bool = False,
 ) -> SyncOptions:
     """The options of the command, filled up with the domain's."""
     return SyncOptions(
@@ -95,9 +99,11 @@ def sync_options(
         full=full,
         dry_run=dry_run,
         together=domain.domain.commit == "together" if together is None else together,
+        mass_deletion=yes,
+        keep=by_instance(domain, keep_of),
         only=regexes(tuple(only)) if only else None,
         exclude=regexes(tuple(exclude)) if exclude else None,
-        excluded=regexes(tuple(domain.domain.exclude)) if full and domain.domain.exclude else (),
+        excluded=by_instance(domain, excluded_of) if full else {},
     )
 
 
@@ -119,6 +125,7 @@ async def synchronise(
         run, rows = await pass_over(
             ctx, domain, left, preparation, Synchronisation.node, together=options.held
         )
+        options = run.options  # nobody is asked twice
         results.update({row.instance: failed_fields(row) for row in rows if row.instance})
         left = [name for name in left if not results[name].good] if run.streams.changed else []
         left = [name for name in left if results[name].status != SKIPPED]
