@@ -129,13 +129,15 @@ class _Shelf:
         self._reader = reader
         self._cursors = [_Cursor(0, plan[0].offset)]
         self._front = reader(plan, self._cursors[0])
+        self._next = 0  # the block that the front reader makes next
         self._lock = threading.Lock()
 
     def make(self, number: int) -> Block:
         """The block, made anew. `number` is at most one more than that of any made before. Runs in a thread."""
         with self._lock:
-            if number == len(self._cursors) - 1:
+            if number == self._next:
                 block = self._front.block()
+                self._next += 1
                 if block.after is not None:
                     self._cursors.append(block.after)
                 return block
