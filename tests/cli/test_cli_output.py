@@ -240,7 +240,8 @@ def test_a_list_has_a_heading_and_aligned_columns(dasctl: Any) -> None:
 def test_a_list_for_scripts(dasctl: Any) -> None:
     rows = dasctl("list-instances", "--terse", outcome=instances()).out.splitlines()
     assert rows[0].split("\t") == [
-        "web1", "web", "n1", "web.example.com", "running", "4711", "2026-11-20T10:00:00Z", "7", "true", "-",
+        "web1", "web", "n1", "web.example.com", "running", "4711", "2026-11-20T10:00:00Z", "7", "true", "-", "-",
+        "-",
     ]  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """One suite for both histories; below it, what only a database on a disk can get wrong."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -13,6 +14,7 @@ import pytest
 
 from dasctl.adapters.history import FORMAT, SqliteHistory
 from dasctl.adapters.memory_history import MemoryHistory
+from dasctl.core.failures import Failure, News
 from dasctl.core.stamps import Acknowledged, Revision, Standing
 from dasctl.errors import FormatTooNew, HistoryError
 from dasctl.remote.manifest import digest_of
@@ -367,3 +369,52 @@ def test_what_was_recorded_survives_a_kill(tmp_path, wait_s):
     assert history.verify() in (int(number), int(number) + 1)
     assert history.record(REVISION, {}).number >= int(number) + 1
     history.close()
+
+
+def failed_at(*names: str) -> dict[str, Failure]:
+    return {
+        name: Failure(when=5.5, command="sync-cluster web", message=f"{name}: no\nanswer") for name in names
+    }
+
+
+def test_what_failed_is_remembered_until_it_is_mended(history):
+    assert history.failures() == {}
+    history.remember(News(failed=failed_at("web1", "web2"), mended=frozenset()))
+    history.remember(News(failed=failed_at("web2", "web3"), mended=frozenset({"web1", "unheard-of"})))
+    assert history.failures() == failed_at("web2", "web3")
+    history.forget("web2")
+    assert history.failures() == failed_at("web3")
+
+
+def test_any_command_and_message_can_be_remembered(history):
+    failure = Failure(when=1.0, command="stop-instance 'a b'", message="\udcff\x1b[2J € \x00 end")
+    history.remember(News(failed={"web1": failure}, mended=frozenset()))
+    assert history.failures() == {"web1": failure}
+
+
+def test_a_database_of_before_has_no_failures_and_takes_them(tmp_path):
+    """The table is younger than the format: it is made when it is first needed."""
+    history = SqliteHistory(tmp_path)
+    history.record(REVISION, part("a"))
+    assert tables(tmp_path) == BEFORE
+    assert history.failures() == {}
+    history.forget("web1")
+    assert tables(tmp_path) == BEFORE
+    history.remember(News(failed=failed_at("web1"), mended=frozenset()))
+    assert tables(tmp_path) == {*BEFORE, "failures"}
+    assert history.verify() == 1
+    history.close()
+    assert SqliteHistory(tmp_path).failures() == failed_at("web1")
+
+
+def test_asking_for_failures_makes_no_database(tmp_path):
+    assert SqliteHistory(tmp_path).failures() == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+BEFORE = {"settings", "revisions", "parts", "revision_parts", "acknowledged", "acknowledged_parts"}
+
+
+def tables(root) -> set[str]:
+    with contextlib.closing(sqlite3.connect(root / ".dasctl" / "history.db")) as database:
+        return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

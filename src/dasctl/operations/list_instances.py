@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from dasctl.core import targets as target_names
-from dasctl.core.outcome import Outcome, summed_up
-from dasctl.operations.looking import instance_row, look
+from dasctl.core.failures import Failure
+from dasctl.core.outcome import Outcome, Result, summed_up
+from dasctl.errors import HistoryError
+from dasctl.operations.looking import instance_row, look, utc_text
 from dasctl.operations.ports import Context
 
 
@@ -17,5 +20,23 @@ async def list_instances(
     domain = ctx.store.load()
     names = target_names.resolve(domain, targets or ("domain",))
     seen = await look(ctx, domain, names) if status else {}
-    rows = [instance_row(domain, name, seen.get(name)) for name in names]
+    failures = _failures(ctx)
+    rows = [_with_failure(instance_row(domain, name, seen.get(name)), failures.get(name)) for name in names]
     return summed_up("list-instances", rows, changed=True)
+
+
+def _failures(ctx: Context) -> Mapping[str, Failure]:
+    """How the servers are can be seen without a history that can be read."""
+    try:
+        return ctx.history.failures()
+    except HistoryError:
+        return {}
+
+
+def _with_failure(row: Result, failure: Failure | None) -> Result:
+    if failure is None:
+        return row
+    told = {
+        "failed_command": failure.command, "failed_when": utc_text(failure.when), "failed_message": failure.message,
+    }  # fmt: skip
+    return replace(row, fields={**row.fields, **told})
