@@ -20,6 +20,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 4
     LOCKED = 5
     REFUSED = 6
+    DIFFERS = 7
 
     @property
     def meaning(self) -> str:
@@ -34,6 +35,7 @@ _MEANINGS = {
     ExitCode.UNREACHABLE: "no target could be reached",
     ExitCode.LOCKED: "the domain is locked by another command",
     ExitCode.REFUSED: "refused by a node's guard (stale, fenced, another domain)",
+    ExitCode.DIFFERS: "differences were found (`list-deviations`, `diff-instance`)",
 }
 
 

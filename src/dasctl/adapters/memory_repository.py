@@ -86,15 +86,19 @@ class MemoryRepository:
         for start in range(0, len(thing.data), piece):
             yield thing.data[start : start + piece]
 
-    def publish(self, definitions: Mapping[str, bytes]) -> dict[str, Entry]:
+    def publish(self, definitions: Mapping[str, bytes], *, write: bool = True) -> dict[str, Entry]:
         """See `ports.Repository`."""
         published = {}
         for name, data in definitions.items():
             path = areas.DEFINITIONS + b"/" + paths.from_printable(name) + b".json"
-            if path not in self._things or self._things[path].data != data:
+            same = path in self._things and self._things[path].data == data
+            if write and not same:
                 self.put_file(path, data)
+            mtime = self._things[path if write or same else areas.DEFINITION].mtime
             digest = sha256(data).hexdigest().encode("ascii")
-            published[name] = Entry(path, "f", 0o644, len(data), self._things[path].mtime, digest)
+            published[name] = Entry(path, "f", 0o644, len(data), mtime, digest)
+        if not write:
+            return published
         kept = {entry.path for entry in published.values()}
         below = areas.DEFINITIONS + b"/"
         for path in [path for path in self._things if path.startswith(below) and path not in kept]:

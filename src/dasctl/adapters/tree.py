@@ -56,8 +56,10 @@ class FolderRepository:
         except (OSError, paths.PathError) as error:
             raise RepositoryError(f"{printable(path)} cannot be read: {_reason(error)}") from error
 
-    def publish(self, definitions: Mapping[str, bytes]) -> dict[str, Entry]:
+    def publish(self, definitions: Mapping[str, bytes], *, write: bool = True) -> dict[str, Entry]:
         """See `ports.Repository`."""
+        if not write:
+            return {name: self._thought_of(name, data) for name, data in definitions.items()}
         folder = self._root + b"/" + areas.DEFINITIONS
         try:
             os.makedirs(self._own, mode=0o700, exist_ok=True)
@@ -76,13 +78,21 @@ class FolderRepository:
 
     def _publish(self, instance: str, data: bytes) -> Entry:
         """Leave the file alone where its content is the same: its modtime travels with it."""
-        path = areas.DEFINITIONS + b"/" + paths.from_printable(paths.check_name(instance)) + b".json"
+        path = _published(instance)
         file = self._root + b"/" + path
         if _content(file) != data:
             write_beside(file, data, mode=DEFINITION_MODE)
-        seen = os.lstat(file)
-        digest = sha256(data).hexdigest().encode("ascii")
-        return Entry(path, "f", DEFINITION_MODE, len(data), seen.st_mtime_ns, digest)
+        return _entry(path, data, os.lstat(file).st_mtime_ns)
+
+    def _thought_of(self, instance: str, data: bytes) -> Entry:
+        """The entry that would be published; a file to be made anew is taken for as old as domain.yaml."""
+        path = _published(instance)
+        file = self._root + b"/" + path
+        try:
+            like = file if _content(file) == data else self._root + b"/" + areas.DEFINITION
+            return _entry(path, data, os.lstat(like).st_mtime_ns)
+        except OSError as error:
+            raise RepositoryError(f"{printable(path)} cannot be read: {_reason(error)}") from error
 
     def _open(self, path: bytes) -> int:
         """A handle of the file at `path`; the caller closes it."""
@@ -244,6 +254,15 @@ class _Look:
         self._after.folders.update(walked.folders)
         self._problems += walked.problems
         self._unreadable += walked.unreadable
+
+
+def _published(instance: str) -> bytes:
+    """Where an instance's own part of domain.yaml is kept, below the domain's folder."""
+    return areas.DEFINITIONS + b"/" + paths.from_printable(paths.check_name(instance)) + b".json"
+
+
+def _entry(path: bytes, data: bytes, mtime: int) -> Entry:
+    return Entry(path, "f", DEFINITION_MODE, len(data), mtime, sha256(data).hexdigest().encode("ascii"))
 
 
 def _ignore(patterns: list[str]) -> Patterns | None:

@@ -36,13 +36,16 @@ class Side:
 
     @property
     def git_mode(self) -> str:
-        """git's word: it knows two modes of files; the others are told as they are."""
-        kinds = {"f": 0o100000, "l": 0o120000, "d": 0o040000}
-        return f"{kinds.get(self.kind, 0) | (0 if self.kind == 'l' else self.mode):06o}"
+        """git's word; it knows two modes of files, and here the others are told as they are."""
+        return "120000" if self.kind == "l" else f"{0o100000 | self.mode:06o}"
 
 
 def file_diff(path: bytes, old: Side | None, new: Side | None) -> bytes:
-    """What differs between two files at `path`; None: there is none. Empty where content, mode and kind are the same."""
+    """What differs between two files at `path`; None: there is none. Empty where content, mode and kind are the same.
+
+    What is neither file nor link counts as none: a diff has no folders.
+    """
+    old, new = (side if side is not None and side.kind in "fl" else None for side in (old, new))
     if old is not None and new is not None and old.kind != new.kind:
         return file_diff(path, old, None) + file_diff(path, None, new)
     body = _body(path, old, new)
@@ -77,7 +80,7 @@ def _modes(old: Side | None, new: Side | None) -> Iterator[str]:
 
 def _body(path: bytes, old: Side | None, new: Side | None) -> bytes:
     sides = [side for side in (old, new) if side is not None]
-    if all(side.kind in "do" for side in sides) or _alike(old, new):
+    if _alike(old, new):
         return b""
     names = _name(b"a/", path, old), _name(b"b/", path, new)
     if any(side.size > MOST_TEXT or side.data is None for side in sides):

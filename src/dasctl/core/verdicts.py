@@ -21,7 +21,7 @@ VERDICTS = frozenset(
 # What is told of a synchronisation: numbers, and lists of objects with the texts that they must have.
 _COUNTS = ("changed", "touched", "deleted", "copied")
 _LISTS = {
-    "deviations": ("path", "kind", "action"),
+    "deviations": ("path", "kind"),
     "changes": ("path", "why"),
     "problems": ("path", "message"),
 }

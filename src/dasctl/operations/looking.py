@@ -9,7 +9,7 @@ from typing import Any
 
 from dasctl.core import requests, verdicts
 from dasctl.core.domain import Domain
-from dasctl.core.outcome import FAILED, OK, UNREACHABLE, Problem, Result
+from dasctl.core.outcome import FAILED, OK, REFUSED, UNREACHABLE, Problem, Result
 from dasctl.core.verdicts import At, Verdict
 from dasctl.errors import HistoryError
 from dasctl.operations.fanout import by_node, on_nodes
@@ -47,12 +47,12 @@ async def look(ctx: Context, domain: Domain, names: Sequence[str], *, probe: boo
 
     async def ask(node: str, link: Link, instances: Sequence[str]) -> list[Result]:
         header = requests.envelope(
-            words.LOOK, domain, node, _epoch(ctx),
+            words.LOOK, domain, node, epoch_of(ctx),
             instances=[{"name": name} for name in instances], probe=probe,
         )  # fmt: skip
         reply = await link.ask(header, silence_s=ctx.timeout_s)
         for verdict in verdicts.read_all(reply.header, list(instances), node):
-            seen[verdict.name] = _seen(domain, node, verdict)
+            seen[verdict.name] = seen_of(domain, node, verdict)
         return [Result(status=OK, instance=name, node=node) for name in instances]
 
     rows = await on_nodes(ctx, domain, by_node(domain, names), ask)
@@ -62,7 +62,7 @@ async def look(ctx: Context, domain: Domain, names: Sequence[str], *, probe: boo
     return seen
 
 
-def _epoch(ctx: Context) -> int:
+def epoch_of(ctx: Context) -> int:
     """Nobody judges a look by its epoch: how the servers are can be seen without a history that can be read."""
     try:
         return ctx.history.epoch()
@@ -70,9 +70,12 @@ def _epoch(ctx: Context) -> int:
         return 0
 
 
-def _seen(domain: Domain, node: str, verdict: Verdict) -> Seen:
+def seen_of(domain: Domain, node: str, verdict: Verdict) -> Seen:
+    """What a verdict of a request that changes nothing says."""
     if verdict.verdict == words.FAILED:
         return Seen(more=verdict.more, status=FAILED, error=Problem.of(verdicts.failure(verdict, node)))
+    if verdict.verdict == words.REFUSED:
+        return Seen(more=verdict.more, status=REFUSED, error=Problem.of(verdicts.refusal(verdict, node)))
     if verdict.at is not None and verdict.at.domain != domain.domain.id:
         error = Problem(
             message=f"the folder of {verdict.name} on node {node} belongs to another domain ({verdict.at.domain})",

@@ -68,11 +68,12 @@ class Repository(Protocol):
         while it is iterated. No link is followed.
         """
 
-    def publish(self, definitions: Mapping[str, bytes]) -> Mapping[str, Entry]:
+    def publish(self, definitions: Mapping[str, bytes], *, write: bool = True) -> Mapping[str, Entry]:
         """Keep each instance's own part of domain.yaml as a file that `read` can read; returns the entries.
 
         Rewritten only when it differs, so that its modtime changes only when its content does. Files of instances
-        that are no more go.
+        that are no more go. Without `write` nothing is written: entries as they are, or, of what differs, as they would be;
+        those cannot be read.
         """
 
 

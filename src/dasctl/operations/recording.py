@@ -38,14 +38,15 @@ def current(
     criterion: Criterion | None = None,
     summary: str = EDITED_IN_PLACE,
     record: bool = True,
+    publish: bool = True,
 ) -> Current:
     """Look at the repository; record a new revision if anything differs from the last one.
 
     The caller holds the lock, unless `record` is False: then a new revision is only thought of (`--dry-run`). `domain` is
-    what the caller has loaded already, and goes on with.
+    what the caller has loaded already, and goes on with. Without `publish` nothing at all is written.
     """
     domain = domain or ctx.store.load()
-    found = slices_of(ctx, domain, criterion=criterion or domain.domain.criterion)
+    found = slices_of(ctx, domain, criterion=criterion or domain.domain.criterion, publish=publish)
     head = ctx.history.head()
     membership, epoch = config_id(domain), ctx.history.epoch()
     told = {"warnings": told_of(found, refused=False), "refused": told_of(found, refused=True)}
@@ -72,11 +73,11 @@ def told_of(found: Slices, *, refused: bool) -> tuple[str, ...]:
     )
 
 
-def slices_of(ctx: Context, domain: Domain, *, criterion: Criterion) -> Slices:
+def slices_of(ctx: Context, domain: Domain, *, criterion: Criterion, publish: bool = True) -> Slices:
     """What each instance of `domain` needs, from the repository as it is now."""
     scan = ctx.repository.scan(domain, criterion=criterion)
     definitions = {name: definition(domain, name) for name in domain.instances}
-    return slices.build(domain, scan, ctx.repository.publish(definitions))
+    return slices.build(domain, scan, ctx.repository.publish(definitions, write=publish))
 
 
 def edit(ctx: Context, edits: Sequence[Edit], *, summary: str) -> Current:

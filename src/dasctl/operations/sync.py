@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -14,9 +15,10 @@ from dasctl.core.patterns import regexes
 from dasctl.core.requests import SyncOptions
 from dasctl.core.stamps import Standing
 from dasctl.operations.consenting import mass_deletions
+from dasctl.operations.differing import with_diffs
 from dasctl.operations.failing import nothing_failed, of_failed, remember, tolerance_of
 from dasctl.operations.ports import Context
-from dasctl.operations.preparing import pass_over, prepare
+from dasctl.operations.preparing import Steps, pass_over, prepare
 from dasctl.operations.recording import Current, current, left_behind, remembered
 from dasctl.operations.synchronised import failed_fields
 from dasctl.operations.synchronising import Synchronisation
@@ -50,18 +52,21 @@ async def sync(
     `failed`: only those whose last command failed. `max_failures`: see `core/tolerance.py`.
     """
     ctx = replace(ctx, tolerance=tolerance_of(max_failures))
-    with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
+    with nullcontext() if dry_run else ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         names = target_names.resolve(domain, targets)
         if failed and not (names := of_failed(ctx, names)):
             return nothing_failed(ctx, command)
         options = sync_options(
             domain, full=full, dry_run=dry_run, criterion=criterion, deviations=deviations,
-            only=only, exclude=exclude, together=together, yes=yes,
+            only=only, exclude=exclude, together=together, yes=yes, verify=verify,
         )  # fmt: skip
         moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
-        look = partial(current, ctx, domain=domain, criterion=criterion, record=not dry_run)
-        now, results = await synchronise(ctx, domain, names, options, look, reload=reload)
+        look = partial(
+            current, ctx, domain=domain, criterion=criterion, record=not dry_run, publish=not dry_run
+        )
+        steps = with_diffs if dry_run and diff else Synchronisation.node
+        now, results = await synchronise(ctx, domain, names, options, look, reload=reload, steps=steps)
         losses = mass_deletions(ctx, now, last, names, options) if dry_run else ()
         forgotten = () if dry_run else remember(ctx, results)
     outcome = summed_up(
@@ -91,10 +96,11 @@ def sync_options(
     exclude: Sequence[str] = (),
     together: bool | None = None,
     yes: bool = False,
+    verify: bool = False,
 ) -> SyncOptions:
-    """The options of the command, filled up with the domain's."""
+    """The options of the command, filled up with the domain's. `verify`: the nodes read all, whatever counts here."""
     return SyncOptions(
-        criterion="hash" if full else criterion or domain.domain.criterion,
+        criterion="hash" if full or verify else criterion or domain.domain.criterion,
         deviations=deviations or domain.domain.deviations,
         full=full,
         dry_run=dry_run,
@@ -116,20 +122,20 @@ async def synchronise(
     *,
     override: Mapping[str, Standing | None] | None = None,
     reload: bool = True,
+    steps: Steps = Synchronisation.node,
 ) -> tuple[Current, list[Result]]:
     """Synchronise instances on all their nodes at once, looking again where files changed while they were sent."""
     results: dict[str, Result] = {}
     left = list(names)
     for attempt in range(ATTEMPTS):
         preparation = prepare(ctx, look, left, options, override=override, reload=reload)
-        run, rows = await pass_over(
-            ctx, domain, left, preparation, Synchronisation.node, together=options.held
-        )
+        run, rows = await pass_over(ctx, domain, left, preparation, steps, together=options.held)
         options = run.options  # nobody is asked twice
         results.update({row.instance: failed_fields(row) for row in rows if row.instance})
         left = [name for name in left if not results[name].good] if run.streams.changed else []
         left = [name for name in left if results[name].status != SKIPPED]
         if not left or attempt == ATTEMPTS - 1:
             break
-        look = partial(current, ctx, domain=domain, criterion="hash", record=not options.dry_run)
+        recording = not options.dry_run
+        look = partial(current, ctx, domain=domain, criterion="hash", record=recording, publish=recording)
     return run.now, [results[name] for name in names]
