@@ -80,16 +80,23 @@ class _Line:
         links, peer = self.links, Peer(name=self.name, address="in memory")
         if self.open > links.most_further:
             raise NodeNotUsable(f"{peer}: no further channel is to be had")
+        self.tally.further += self.open > 0
+        self.open += 1
+        try:
+            async with self._started(links, peer) as link:
+                yield link
+        finally:
+            self.open -= 1
+
+    @asynccontextmanager
+    async def _started(self, links: MemoryLinks, peer: Peer) -> AsyncIterator[StreamLink]:
         stream: Stream = await _thread_started(links.main or _helper_main())
         if self.name in links.faults:
             stream = FaultyStream(stream, links.faults[self.name])
         link = StreamLink(peer, stream, greeting_s=links.greeting_s, throttle=links.throttle, line=self)
-        self.tally.further += self.open > 0
-        self.open += 1
         try:
             yield link
         finally:
-            self.open -= 1
             self.tally.round_trips += link.round_trips
             self.tally.bytes_sent += link.bytes_sent
             await link.close()
