@@ -206,7 +206,9 @@ class Das:
     ) -> list[dict[str, Any]]:
         """The verdicts, in order. `further` goes into each instance; `dry_run`, `epoch` and `local` into the request."""
         names = names or ("web1",)
-        request = {key: further.pop(key) for key in ("dry_run", "epoch", "local") if key in further}
+        request = {
+            key: further.pop(key) for key in ("changes", "dry_run", "epoch", "local") if key in further
+        }
         self.revision += 1
         items = [instance(name, tree, self.revision, self.expects.get(name), **further) for name in names]
         first = sync_request(self.node, items, [tree], **request) + END

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from dasctl.remote import compare, manifest
@@ -48,7 +50,12 @@ ROWS = [
 
 
 def planned(
-    ancestor: Entry | None, actual: Entry | None, wanted: Entry | None, policy: str, full: bool = False
+    ancestor: Entry | None,
+    actual: Entry | None,
+    wanted: Entry | None,
+    policy: str,
+    full: bool = False,
+    keep: Callable[[bytes], bool] | None = None,
 ) -> compare.Plan:
     seen = Seen()
     if actual is not None:
@@ -58,7 +65,7 @@ def planned(
             seen.other[P] = actual
     before = {P: manifest.line(ancestor)} if ancestor else {}
     after = {P: manifest.line(wanted)} if wanted else {}
-    return compare.plan(before, after, seen, policy=policy, full=full)
+    return compare.plan(before, after, seen, policy=policy, full=full, keep=keep)
 
 
 @pytest.mark.parametrize(
@@ -87,3 +94,81 @@ def test_only_files_of_a_size_that_can_be_equal_are_read() -> None:
     seen.other = {b"x": A._replace(path=b"x", digest=b""), b"y": A._replace(path=b"y", size=2, digest=b"")}
     wanted = {path: manifest.line(B._replace(path=path)) for path in (b"x", b"y")}
     assert compare.questions({}, wanted, seen) == [b"x"]
+
+
+# ancestor, disk, wanted → what becomes of a path that is the node's once it was made
+KEPT_ROWS = [
+    ("never made", None, None, B, "new"),
+    ("there at first", None, C, B, None),
+    ("as it was made", A, A, A, None),
+    ("changed by us", A, A, B, None),
+    ("changed by the node", A, C, A, None),
+    ("changed by both", A, C, B, None),
+    ("removed by the node", A, None, A, None),
+    ("removed by the node, changed by us", A, None, B, None),
+    ("removed by us", A, A, None, None),
+    ("removed by us, changed by the node", A, C, None, None),
+    ("a stranger", None, C, None, None),
+    ("touched", A, A_TOUCHED, A, None),
+    ("another mode", A, A_OPENED, A, None),
+    ("another mode wanted", A, A, A_OPENED, None),
+    ("file to folder", A, A, FOLDER, None),
+    ("folder to file", FOLDER, FOLDER, A, None),
+    ("a folder that we remove", FOLDER, FOLDER, None, None),
+    ("a folder with another mode", FOLDER, FOLDER._replace(mode=0o700), FOLDER, None),
+    ("a folder that the node removed", FOLDER, None, FOLDER, None),
+]
+
+
+@pytest.mark.parametrize("policy", ["overwrite", "keep", "fail"])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    "ancestor, actual, wanted, why", [r[1:] for r in KEPT_ROWS], ids=[r[0] for r in KEPT_ROWS]
+)
+def test_what_is_the_nodes(
+    ancestor: Entry | None,
+    actual: Entry | None,
+    wanted: Entry | None,
+    why: str | None,
+    full: bool,
+    policy: str,
+) -> None:
+    plan = planned(ancestor, actual, wanted, policy, full, keep=lambda path: path == P)
+    assert plan.changes == ([(P, why)] if why else [])
+    assert (plan.deviations, plan.kept) == ([], {})
+    assert plan.nothing() is (why is None)
+
+
+def test_folders_stay_above_what_stays() -> None:
+    before = {}
+    seen = Seen()
+    for path, kind in (
+        (b"lib", "d"),
+        (b"lib/p", "d"),
+        (b"lib/p/q", "d"),
+        (b"lib/p/q/x.sav", "f"),
+        (b"lib/r", "d"),
+    ):
+        before[path] = manifest.line((FOLDER if kind == "d" else A)._replace(path=path))
+        seen.same.add(path)
+    plan = compare.plan(before, {}, seen, full=True, keep=lambda path: path.endswith(b".sav"))
+    assert (plan.rmdir, plan.remove, plan.changes) == ([b"lib/r"], [], [])
+
+
+def test_folders_stay_above_what_is_excluded() -> None:
+    seen = Seen()
+    seen.other = {
+        b"lib/p": FOLDER,
+        b"lib/p/x": C._replace(path=b"lib/p/x"),
+        b"lib/r": FOLDER._replace(path=b"lib/r"),
+    }
+    plan = compare.plan({}, {}, seen, full=True, excluded=lambda path: path.endswith(b"x"))
+    assert (plan.rmdir, plan.move) == ([b"lib/r"], [])
+
+
+def test_what_the_node_may_change_is_not_read() -> None:
+    seen = Seen()
+    seen.other = {P: A._replace(mtime=99, digest=b"")}
+    before = {P: manifest.line(A)}
+    assert compare.questions(before, before, seen) == [P]
+    assert compare.questions(before, before, seen, keep=lambda path: True) == []

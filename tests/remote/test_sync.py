@@ -19,6 +19,7 @@ from tests.remote.conversation import (
     Tree,
     content,
     instance,
+    lead,
     on_disk,
     sync_request,
     talk,
@@ -213,6 +214,124 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def everything(root: Path) -> list[tuple[str, int, int]]:
+    """All that a write would show in, but for the times of access."""
+    return sorted(
+        (str(path), path.lstat().st_ctime_ns, path.lstat().st_mtime_ns) for path in (root, *root.rglob("*"))
+    )
+
+
+def test_dry_run_leaves_an_instance_as_it_is(tmp_path: Path) -> None:
+    das, root = synced(tmp_path)
+    (root / "config/app.conf").write_bytes(b"mine!!")
+    (root / ".dasctl/lock").unlink()
+    (root / ".dasctl/staging" / ("0" * 64)).write_bytes(b"cut by a power failure")
+    before = everything(root)
+    tree = shop().file("lib/new", b"n").without("docroot/nothing")
+    verdict = das.one(tree, dry_run=True)
+    assert (verdict["verdict"], das.trips) == ("done", 1)
+    assert everything(root) == before
+
+
+def test_dry_run_tells_what_would_travel(tmp_path: Path) -> None:
+    das, root = synced(tmp_path)
+    das.sync(Tree().file("lib/theirs", b"the neighbour's"), "web2")
+    (root / "local/lib").mkdir()
+    (root / "local/lib/own").write_bytes(b"own")
+    tree = (
+        shop()
+        .without("docroot/index.html")
+        .file("docroot/sub/renamed.html", b"<h1>hi</h1>", mtime=6)
+        .file("lib/theirs", b"the neighbour's")
+        .file("lib/own", b"ours")
+        .file("lib/new", b"only the repository has it")
+        .file("lib/empty", b"")
+    )
+    verdict = das.one(tree, dry_run=True)
+    assert verdict["contents"] == [hashlib.sha256(b"only the repository has it").hexdigest()]
+    sources = {item["path"]: item.get("from") for item in verdict["changes"] if item["why"] != "deleted"}
+    assert sources == {
+        "docroot/sub": None,
+        "docroot/sub/renamed.html": "docroot/copy.html",
+        "lib/empty": sources["lib/empty"],
+        "lib/new": None,
+        "lib/own": "local/lib/own",
+        "lib/theirs": "../web2/lib/theirs",
+    }
+    real = das.one(tree)
+    assert [item["path"] for item in real["changes"]] == [item["path"] for item in verdict["changes"]]
+    assert real["verdict"] == "done"
+
+
+def test_dry_run_knows_of_a_transfer_that_broke_off(tmp_path: Path) -> None:
+    big = bytes(range(256)) * 8192
+    tree = Tree().file("lib/big", big)
+    pieces = content(big, z=False, piece=1 << 20)
+    assert (
+        talk(
+            sync_request(tmp_path, [instance("web1", tree, 1, None)], [tree]), pieces[: len(pieces) * 3 // 4]
+        )
+        == []
+    )
+    verdict = Das(tmp_path).one(tree, dry_run=True)
+    assert verdict["contents"] == [[hashlib.sha256(big).hexdigest(), 1 << 20]]
+
+
+def many(count: int) -> Tree:
+    tree = Tree().file("config/stays", b"s")
+    for number in range(count):
+        tree.file(f"docroot/{number}", b"%d" % (number % 3))
+    return tree
+
+
+@pytest.mark.parametrize(
+    "there, left, asks",
+    [
+        (250, 100, True),
+        (250, 130, False),
+        (100, 0, False),
+        (101, 0, True),
+        (1000, 899, False),
+        (300, 149, True),
+    ],
+)
+def test_a_mass_deletion_is_worth_a_question(tmp_path: Path, there: int, left: int, asks: bool) -> None:
+    das, root = synced(tmp_path, many(there))
+    after = many(left)
+    dry = das.one(after, mass_deletion=False, dry_run=True)
+    assert (dry["verdict"], "mass_deletion" in dry) == ("done", asks)
+    verdict = das.one(after, mass_deletion=False)
+    if not asks:
+        assert (verdict["verdict"], on_disk(root)) == ("done", after.entries)
+        return
+    assert (verdict["verdict"], "--yes" in verdict["hint"]) == ("failed", True)
+    assert verdict["mass_deletion"] == dry["mass_deletion"] == {"files": there + 1, "deleted": there - left}
+    assert f"would delete {there - left:,} of {there + 1:,} files" in verdict["message"]
+    assert on_disk(root) == many(there).entries
+    assert das.one(after, mass_deletion=True)["deleted"] == there - left
+    assert on_disk(root) == after.entries
+
+
+def test_a_mass_deletion_of_foreign_files(tmp_path: Path) -> None:
+    das, root = synced(tmp_path)
+    for number in range(150):
+        (root / "lib" / str(number)).write_bytes(b"theirs")
+    assert das.one(shop(), mass_deletion=False)["verdict"] == "unchanged"
+    verdict = das.one(shop(), mass_deletion=False, full=True)
+    assert verdict["mass_deletion"] == {"files": 157, "deleted": 150}
+    assert len(os.listdir(root / "lib")) == 150
+
+
+def test_all_changes_are_named_where_that_is_asked_for(tmp_path: Path) -> None:
+    das = Das(tmp_path)
+    das.one(Tree())
+    few = das.one(many(1200))
+    assert (len(few["changes"]), few["more"]) == (1000, 201)
+    every = das.one(many(0), changes="all")
+    assert (len(every["changes"]), "more" in every) == (1200, False)
+    assert len(das.one(many(1200), dry_run=True)["changes"]) == 1200
+
+
 def test_only_and_except(tmp_path: Path) -> None:
     das, root = synced(tmp_path)
     changed = (
@@ -307,6 +426,7 @@ def test_paths_that_do_not_belong_are_refused(tmp_path: Path, path: bytes) -> No
     assert os.listdir(tmp_path) == ["web1"]
 
 
+LEADS = {"name": "a", "lead": lead(1), "parts": []}
 MALFORMED: list[dict[str, Any]] = [
     {}, {"op": "fly"}, {"op": "sync"}, {"op": "look", "dir": 5}, {"op": "contents"},
     {"op": "look", "dir": "relative", "domain": "D", "instances": []},
@@ -314,14 +434,21 @@ MALFORMED: list[dict[str, Any]] = [
     {"op": "look", "dir": "/tmp", "domain": "D", "instances": [{"name": ".dasctl"}]},
     {"op": "stop", "dir": "/tmp", "domain": "D", "instances": [{"name": "a", "expect": [True, "x"]}]},
     {"op": "sync", "dir": "/tmp", "domain": "D", "instances": [{"name": "a", "lead": None, "parts": []}]},
+    {"op": "sync", "dir": "/tmp", "domain": "D", "instances": [], "hold": "yes"},
+    {"op": "sync", "dir": "/tmp", "domain": "D", "instances": [], "changes": "some"},
+    {"op": "sync", "dir": "/tmp", "domain": "D", "instances": [{**LEADS, "keep": "x"}]},
+    {"op": "sync", "dir": "/tmp", "domain": "D", "instances": [{**LEADS, "keep": [5]}]},
+    {"op": "sync", "dir": "/tmp", "domain": "D", "instances": [{**LEADS, "keep": ["x"] * 10_001}]},
+    {"op": "sync", "dir": "/tmp", "domain": "D", "instances": [{**LEADS, "mass_deletion": 1}]},
+    {"op": "commit"}, {"op": "commit", "dir": 5}, {"op": "stage"}, {"op": "deviations"}, {"op": "read"},
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("header", MALFORMED, ids=str)
+@pytest.mark.parametrize("header", MALFORMED, ids=lambda header: str(header)[:120])
 def test_malformed_requests_are_answered_and_the_next_is_served(
     tmp_path: Path, header: dict[str, Any]
 ) -> None:
-    more = END if header.get("op") in ("sync", "contents") else b""
+    more = END if header.get("op") in ("sync", "contents", "stage") else b""
     ping = frames.encode({"op": "ping", "dir": str(tmp_path)})
     replies = [reply["reply"] for reply, _body in talk(frames.encode(header), more, ping)]
     assert replies == ["error", "ping"]

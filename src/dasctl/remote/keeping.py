@@ -7,6 +7,7 @@ follows for a path (`compare.py`).
 from __future__ import annotations
 
 from dasctl.remote import paths, state, words
+from dasctl.remote.compare import folders_above
 from dasctl.remote.work import any_of
 
 TYPE_CHECKING = False
@@ -35,8 +36,9 @@ def remember_unmade(
     """A commit that could not make one of these files has not made it: the next one shall, though it is in the manifest."""
     if keep is None:
         return
-    coming = {*plan.mkdir, *(entry.path for entry in plan.place)}
-    unmade = [path for path in problems if path in coming and keep(path)]
+    failed = set(problems)
+    coming = [*plan.mkdir, *(entry.path for entry in plan.place)]
+    unmade = [path for path in coming if keep(path) and not failed.isdisjoint((path, *folders_above(path)))]
     if not unmade:
         return
     kept = state.load(place)

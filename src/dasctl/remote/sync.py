@@ -183,10 +183,13 @@ class Syncing:
             for name, digest in work.kept.listing:
                 pool[digest] = work.kept.parts[name]
         fresh = parts.unpack(self.blobs, body, pool)
+        checked: set[tuple[str, str]] = set()
         for work in self._open_works():
-            self._guarded(work, lambda work: self._resolve_one(work, pool, fresh))
+            self._guarded(work, lambda work: self._resolve_one(work, pool, fresh, checked))
 
-    def _resolve_one(self, work: Work, pool: dict[str, bytes], wrong: dict[str, str]) -> None:
+    def _resolve_one(
+        self, work: Work, pool: dict[str, bytes], wrong: dict[str, str], checked: set[tuple[str, str]]
+    ) -> None:
         listing = work.request["parts"]
         missing = [digest for _name, digest in listing if digest not in pool]
         for digest in missing:
@@ -195,10 +198,11 @@ class Syncing:
         if missing:
             work.turn_away(guard.Judgement(words.STANDS), missing)
             return
-        had = {digest: name for name, digest in work.kept.listing}
+        checked.update((name, digest) for name, digest in work.kept.listing)
         for name, digest in listing:
-            if had.get(digest) != name:
-                messages.part_entries(name, pool[digest])
+            if (name, digest) not in checked:
+                messages.part_entries(name, pool[digest], work.kept.parts.get(name, b""))
+                checked.add((name, digest))
         work.parts = [(name, digest, pool[digest]) for name, digest in listing]
         matches = work.matches()
         if matches is not None:
@@ -328,6 +332,10 @@ class Syncing:
         reply["contents"] = lacking
         if work.deletion:
             reply["mass_deletion"] = work.deletion
+        if work.place is not None and commit.interrupted(work.place):
+            reply["interrupted"] = (
+                True  # what was looked at is the middle of a commit, which the next request finishes
+            )
         return reply
 
     def _look_again(self, work: Work) -> None:
