@@ -14,9 +14,7 @@ def payload_with(source: bytes, *, compiled: bool = True) -> bytes:
     name, origin = "dasctl.remote.main", "dasctl/remote/main.py"
     others = tuple(m for m in bootstrap.helper_modules(compiled=compiled) if m.name != name)
     code = compile(source, origin, "exec", dont_inherit=True) if compiled else None
-    return bootstrap.pack(
-        (*others, bootstrap.Module(name=name, source=source, code=code, is_package=False, origin=origin))
-    )
+    return bootstrap.pack((*others, bootstrap.Module(name=name, source=source, code=code)))
 
 
 def standin_payload(*, compiled: bool = True) -> bytes:

@@ -22,6 +22,7 @@ from dasctl.remote.words import MARKER, MINIMUM_PYTHON, PROTOCOL
 
 SILENCE_S = 60.0  # a link that neither says nor takes anything for so long counts as gone; helpers beat
 MAX_REPLY = 1 << 24  # bytes of a reply's body: the helper's have none, and a node must not fill our memory
+MAX_WISHES = 64  # times that a helper may ask for modules: it has fewer
 MAX_NOISE = 64 << 10  # bytes that a login script may print before the helper speaks
 STDERR_TAIL = 4 << 10  # bytes of standard error that are kept for messages
 _PIECE = 64 << 10  # bytes written between two looks at the far side's appetite
@@ -77,6 +78,19 @@ class Peer:
         return f"node {self.name} ({self.address})"
 
 
+class Shipping(Protocol):
+    """The helper in pieces, for one node; see docs/protocol.md, `modules`."""
+
+    def opening(self) -> bytes:
+        """What goes first."""
+
+    def ahead_of(self, header: Header) -> bytes:
+        """The frame that must stand before this request; empty where it needs nothing new."""
+
+    def answer(self, wanted: object) -> bytes:
+        """The frame with the modules that the node asks for, whatever it says."""
+
+
 class StreamLink:
     """ports.Link over a Stream on which COMMAND runs.
 
@@ -99,6 +113,10 @@ class StreamLink:
         self._throttle = throttle
         self._line = line
         self._before = b""  # what has to go out before the first request, as soon as the throttle lets it
+        self._shipping: Shipping | None = None
+        self._inside = False  # in the middle of what is being sent
+        self._owed: list[bytes] = []  # modules that go out as soon as that is over
+        self._wishes = 0
         self._decoder = frames.Decoder(largest=MAX_REPLY)
         self._frames: deque[tuple[Header, bytes]] = deque()
         self._noise: bytearray | None = bytearray(b"\n")  # None: the marker has been seen
@@ -118,6 +136,11 @@ class StreamLink:
         return self._greeting
 
     @property
+    def has_spoken(self) -> bool:
+        """Whether the greeting has come."""
+        return self._greeting is not None
+
+    @property
     def round_trips(self) -> int:
         return self._round_trips
 
@@ -125,8 +148,12 @@ class StreamLink:
     def bytes_sent(self) -> int:
         return self._bytes_sent
 
-    def begin(self, payload: bytes) -> None:
-        """Send the packed helper. Nothing is awaited: the first request goes with it in one trip."""
+    def begin(self, helper: bytes | Shipping) -> None:
+        """Send the packed helper: all of it, or what each request needs. Nothing is awaited: the first request goes with it
+        in one trip.
+        """
+        self._shipping = None if isinstance(helper, bytes) else helper
+        payload = helper if isinstance(helper, bytes) else helper.opening()
         if self._throttle is None:
             self._write(payload)
         else:
@@ -146,7 +173,8 @@ class StreamLink:
             raise self._failure
         self._silence_s = SILENCE_S if silence_s is None else silence_s
         try:
-            reply = await self._exchange(frames.encode(header, body), then, on_event)
+            modules = self._shipping.ahead_of(header) if self._shipping else b""
+            reply = await self._exchange(modules + frames.encode(header, body), then, on_event)
         except NodeError as error:
             self._failure = error
             raise
@@ -226,6 +254,16 @@ class StreamLink:
                 await then.aclose()
 
     async def _write_all(self, data: bytes) -> None:
+        """Write whole frames, with what is owed to the node behind them."""
+        self._inside = True
+        try:
+            await self._write_pieces(data)
+        finally:
+            self._inside = False
+        while self._owed:
+            self._write(self._owed.pop(0))
+
+    async def _write_pieces(self, data: bytes) -> None:
         view = memoryview(data)
         size = _PIECE if self._throttle is None else self._throttle.piece
         for start in range(0, len(data), size):
@@ -270,7 +308,9 @@ class StreamLink:
             while not self._frames:
                 await self._listen()
             header, body = self._frames.popleft()
-            if self._greeting is None:
+            if header.get("event") == "modules" or (self._greeting is None and "wanted" in header):
+                self._supply(header)
+            elif self._greeting is None:
                 self._greeting = self._greeted(header)
             elif "reply" in header:
                 return Reply(header=header, body=body)
@@ -279,6 +319,23 @@ class StreamLink:
                     on_event(header)
             else:
                 raise ProtocolError(f"{self._peer} sent neither event nor reply: {_short(header)}")
+
+    def _supply(self, header: Header) -> None:
+        """Send the modules that the node found missing, between two frames of ours.
+
+        One that asks instead of greeting has another python than was believed; it greets when it has their sources.
+        """
+        self._wishes += 1
+        if self._shipping is None or self._wishes > MAX_WISHES:
+            raise ProtocolError(f"{self._peer} asks for modules that it cannot need: {_short(header)}")
+        self._round_trips += 1
+        if "event" not in header:
+            self._noise = bytearray(b"\n")
+        data = self._shipping.answer(header.get("wanted"))
+        if self._inside:
+            self._owed.append(data)
+        else:
+            self._write(data)
 
     async def _listen(self) -> None:
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dasctl.adapters import bootstrap
-from dasctl.adapters.link import STDERR_TAIL, Peer, Stream, StreamLink
+from dasctl.adapters.link import STDERR_TAIL, Peer, Shipping, Stream, StreamLink
 from dasctl.adapters.streams import Fault, FaultyStream, OtherEnd, SocketStream
 from dasctl.adapters.throttle import Throttle
 from dasctl.core.domain import Node
@@ -34,7 +34,7 @@ class LocalLinks:
         homes: Path | None = None,
         python: str = sys.executable,
         faults: Mapping[str, Fault] | None = None,
-        payload: bytes | None = None,
+        payload: bytes | Shipping | None = None,
         throttle: Throttle | None = None,
     ) -> None:
         self._homes = homes

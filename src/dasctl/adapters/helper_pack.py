@@ -1,0 +1,255 @@
+"""The helper in pieces: the modules that a request needs, ready to be sent, made once for each release and interpreter.
+
+What lives here: which modules travel when and in which form, and the pieces' cache in `.dasctl/helper`. What must not: how
+the node takes them (`bootstrap.py`), links.
+
+A node whose python has our magic number gets code: nothing is compiled there, which takes 40 ms; sources are half as large.
+What a synchronisation with nothing to do never touches goes as source all the same, and only with a request that may need
+it. All that was guessed wrongly here is asked for by the node, and costs a round trip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import dasctl
+from dasctl.adapters import bootstrap, helper_source
+from dasctl.adapters.beside import write_beside
+from dasctl.adapters.helper_source import imported, small_code, small_source
+from dasctl.remote import frames, words
+
+VARIABLE = "DASCTL_HELPER"  # `sources`: complete sources, for tracebacks that show their lines
+PACKAGE = "dasctl.remote"
+FIRST = "first"  # what every request needs
+WORK = "work"  # a synchronisation that changes something
+CODE, SOURCES = "code", "sources"
+
+# Where each request begins. `main` imports late; all else is followed from here.
+ROOTS = {
+    FIRST: ("main",),
+    words.SYNC: ("sync", "beats"),
+    words.CONTENTS: ("sync", "beats"),
+    words.COMMIT: ("sync", "beats"),
+    words.STAGE: ("carrying", "beats"),
+    words.LOOK: ("look", "beats"),
+    words.DEVIATIONS: ("deviations", "beats"),
+    words.READ: ("reading", "beats"),
+    words.PING: ("ping",),
+    words.START: ("start",),
+    words.STOP: ("stop",),
+    words.RELOAD: ("stop",),
+    words.REMOVE: ("remove",),
+}
+# What a synchronisation with nothing to do executes, besides what every request needs.
+HOT = (
+    "beats",
+    "commit",
+    "compare",
+    "guard",
+    "overlay",
+    "parts",
+    "receive",
+    "report",
+    "staging",
+    "sync",
+    "tree",
+    "work",
+    "writing",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What stands before a request: a frame, and the modules in it."""
+
+    names: frozenset[str]
+    data: bytes
+
+
+class HelperPack:
+    """Every piece that may be sent. `pieces` by form and request; `modules` unpacks what other pieces are made of."""
+
+    def __init__(self, pieces: Mapping[str, Mapping[str, Piece]], modules: bytes) -> None:
+        self._pieces = pieces
+        self._modules = modules
+
+    def piece(self, form: str, request: str, sent: frozenset[str]) -> Piece:
+        """The modules for `request` without those that were sent."""
+        found = self._pieces[form].get(request) or self._pieces[form][""]
+        return found if not found.names & sent else self.of(form, found.names - sent)
+
+    def of(self, form: str, names: Iterable[str]) -> Piece:
+        """These modules, as far as there are any of these names."""
+        known = self._unpacked
+        return _piece(form, {name: known[name] for name in sorted(names) if name in known})
+
+    @cached_property
+    def _unpacked(self) -> dict[str, tuple[bytes, CodeType]]:
+        found: dict[str, tuple[bytes, CodeType]] = marshal.loads(self._modules)
+        return found
+
+
+class Shipment:
+    """What one node has been sent. `magic`: what its python told in an earlier greeting; None: it is not known."""
+
+    def __init__(self, pack: HelperPack, magic: str | None) -> None:
+        self._pack = pack
+        self._form = CODE if magic == bootstrap.magic() else SOURCES
+        self._sent: frozenset[str] = frozenset()
+
+    def opening(self) -> bytes:
+        """What goes first, ahead of every frame."""
+        return self._taken(self._pack.piece(self._form, FIRST, self._sent))
+
+    def ahead_of(self, header: Mapping[str, Any]) -> bytes:
+        """The frame that must stand before the request, if any."""
+        op = str(header.get("op", ""))
+        data = self._of(op)
+        if op in (words.CONTENTS, words.COMMIT) or header.get("blobs") or header.get("hold"):
+            data += self._of(WORK)
+        return data
+
+    def _of(self, request: str) -> bytes:
+        piece = self._pack.piece(self._form, request, self._sent)
+        return self._taken(piece) if piece.names else b""
+
+    def answer(self, wanted: object) -> bytes:
+        """The frame that the node asks for: modules by name, or, with another python, all as sources."""
+        if wanted == SOURCES:
+            self._form = SOURCES
+            return self._pack.of(SOURCES, self._sent).data
+        names = (
+            frozenset(name for name in wanted if isinstance(name, str))
+            if isinstance(wanted, list)
+            else frozenset()
+        )
+        rest = self._pack.piece(self._form, WORK, self._sent)
+        if names & rest.names:
+            return self._taken(rest)  # there is work after all, and more of it will be needed next
+        return self._taken(self._pack.of(self._form, names))
+
+    def _taken(self, piece: Piece) -> bytes:
+        self._sent |= piece.names
+        return piece.data
+
+
+def helper_pack(cache: Path | None = None) -> HelperPack:
+    """The pack of this release: from the file `cache`, which is written anew where it is not of this release."""
+    modules = Path(bootstrap.__file__).parent.parent / "remote"
+    full = os.environ.get(VARIABLE) == SOURCES
+    stamp = _stamp(modules) if cache is not None and not full else None
+    if cache is None or stamp is None:
+        return _made(full=full)
+    return _read(cache, stamp) or _kept(cache, stamp, _made(full=False))
+
+
+def _stamp(folder: Path) -> bytes | None:
+    """What the pack is made of: it differs when anything of that differs. None: not from files."""
+    try:
+        with os.scandir(folder) as found:
+            seen = sorted(
+                (e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in found if e.name.endswith(".py")
+            )
+        own = [os.stat(file).st_mtime_ns for file in (bootstrap.__file__, helper_source.__file__, __file__)]  # noqa: PTH116
+    except OSError:
+        return None
+    told = repr((1, dasctl.__version__, bootstrap.magic(), str(folder), seen, own))
+    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).digest()
+
+
+def _read(cache: Path, stamp: bytes) -> HelperPack | None:
+    try:
+        data = memoryview(cache.read_bytes())
+    except OSError:
+        return None
+    size = len(stamp)
+    if data[:size] != stamp or data[size : 2 * size] != hashlib.sha256(data[2 * size :]).digest():
+        return None
+    pieces, modules = marshal.loads(data[2 * size :])
+    return HelperPack(
+        {
+            form: {request: Piece(names=names, data=frame) for request, (names, frame) in of_form.items()}
+            for form, of_form in pieces.items()
+        },
+        modules,
+    )
+
+
+def _kept(cache: Path, stamp: bytes, pack: HelperPack) -> HelperPack:
+    """Keep `pack`; where that cannot be, the next command makes it again."""
+    pieces = {
+        form: {request: (piece.names, piece.data) for request, piece in of_form.items()}
+        for form, of_form in pack._pieces.items()
+    }
+    data = marshal.dumps((pieces, pack._modules))
+    try:
+        write_beside(os.fsencode(cache), b"".join((stamp, hashlib.sha256(data).digest(), data)), mode=0o600)
+    except OSError:
+        pass
+    return pack
+
+
+def _made(*, full: bool) -> HelperPack:
+    found = {
+        module.name: module.source.decode("utf-8") for module in bootstrap.helper_modules(compiled=False)
+    }
+    smaller = found if full else {name: small_source(source) for name, source in found.items()}
+    modules = {
+        name: (source.encode("utf-8"), small_code(source, bootstrap.origin_of(name)))
+        for name, source in smaller.items()
+    }
+    needs = _needs({name: imported(source, PACKAGE) & {*found} for name, source in found.items()})
+    forms = (SOURCES,) if full else (CODE, SOURCES)
+    pieces = {form: {request: _piece(form, {n: modules[n] for n in sorted(names)}, request=request)
+                     for request, names in needs.items()} for form in forms}  # fmt: skip
+    return HelperPack({CODE: pieces[SOURCES], **pieces}, marshal.dumps(modules))
+
+
+def _needs(imports: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """The modules of each request without those of FIRST; under the empty name all, for a request that is not known here."""
+    first = _reached(ROOTS[FIRST], {**imports, f"{PACKAGE}.main": _at_once(imports)})
+    needs = {request: _reached(roots, imports) - first for request, roots in ROOTS.items()}
+    hot = frozenset(f"{PACKAGE}.{name}" for name in HOT)
+    work = needs[words.SYNC] - hot
+    needs |= {op: needs[op] & hot for op in (words.SYNC, words.CONTENTS, words.COMMIT)}
+    return {**needs, FIRST: first, WORK: work, "": frozenset(imports) - first}
+
+
+def _at_once(imports: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """What `main` needs whatever the request: all that it imports but the requests' own modules."""
+    late = {f"{PACKAGE}.{root}" for request, roots in ROOTS.items() if request != FIRST for root in roots}
+    return imports[f"{PACKAGE}.main"] - late
+
+
+def _reached(roots: Iterable[str], imports: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    reached: set[str] = set()
+    ahead = [f"{PACKAGE}.{root}" for root in roots]
+    while ahead:
+        name = ahead.pop()
+        if name in imports and name not in reached:
+            reached.add(name)
+            ahead += imports[name]
+    return frozenset(reached)
+
+
+def _piece(form: str, modules: Mapping[str, tuple[bytes, CodeType]], *, request: str = "") -> Piece:
+    as_code = (
+        {} if form == SOURCES or request == WORK else {name: code for name, (_, code) in modules.items()}
+    )
+    as_source = {name: source for name, (source, _) in modules.items() if name not in as_code}
+    packed = bootstrap.packed(as_code, as_source, level=bootstrap.SMALL)
+    if request == FIRST:
+        return Piece(names=frozenset(modules), data=bootstrap.opening(packed))
+    header = {"modules": [name.rpartition(".")[2] for name in modules]}
+    more = {"code": len(packed.code), "magic": bootstrap.magic()} if packed.code else {}
+    return Piece(
+        names=frozenset(modules), data=frames.encode({**header, **more}, packed.code + packed.sources)
+    )
