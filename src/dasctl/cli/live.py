@@ -1,19 +1,18 @@
 """The live view: what each instance is at, while a command works.
 
-What lives here: the last event of each, as rows; the thread that paints them; the plain lines of `--verbose`. Rich is
+What lives here: the thread that paints it; the plain lines of `--verbose`. What must not: what is told (`board.py`). Rich is
 imported by that thread, and only when a command takes long enough to be watched.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dasctl.cli import text
+from dasctl.cli.board import WAITING, Board
 from dasctl.core.exchange import PHASES
 
 if TYPE_CHECKING:
@@ -23,71 +22,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 0.25
 FRAMES_PER_S = 8
 PHASE_COLUMNS = max(len(phase) for phase in PHASES)
+OTHER_LINES = 3  # below the rows: about those that are not shown, about all, and where the cursor stands
 NAME_COLUMNS = 24  # longer names are cut where there is no room
-ENDED = ("ready", "done", "failed")
-
-
-@dataclass(slots=True)
-class Row:
-    """One instance or node as it was last heard of; `began` is the moment its bytes began to move."""
-
-    phase: str
-    sent: int = 0
-    total: int = 0
-    words: str = ""
-    began: float = 0.0
-    heard: float = 0.0
-
-
-class Board:
-    """The last word of each instance or node. A node's events stand for it until its instances speak."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._rows: dict[str, Row] = {}
-        self._nodes_of: dict[str, set[str]] = {}
-        self._lock = threading.Lock()
-
-    def note(self, event: Event) -> None:
-        """Take in one event."""
-        name = event.instance or (f"node {event.node}" if event.node else "")
-        if not name:
-            return
-        now = self._clock()
-        with self._lock:
-            if event.instance and event.node:
-                self._rows.pop(f"node {event.node}", None)
-            row = self._rows.setdefault(name, Row(phase=event.phase))
-            if event.phase == "sending" and (row.phase != "sending" or not row.began):
-                row.began = now
-            row.phase, row.sent, row.total = event.phase, event.sent or row.sent, event.total or row.total
-            row.words, row.heard = event.text, now
-
-    def rows(self, room: int) -> tuple[list[tuple[str, str, str]], str]:
-        """At most `room` rows (name, phase, what), those at work first, and a line about all others."""
-        with self._lock:
-            items = [(name, _copy(row)) for name, row in self._rows.items()]
-        busy = [item for item in items if item[1].phase not in ENDED]
-        ended = [item for item in items if item[1].phase in ENDED]
-        shown = (busy + ended)[: max(room, 1)] if len(items) > room else items
-        left = len(items) - len(shown)
-        rest = f"… and {left} more: {len(busy)} at work, {len(ended)} done" if left else ""
-        return [(text.plain(name), row.phase, describe(row)) for name, row in shown], rest
-
-
-def _copy(row: Row) -> Row:
-    return Row(row.phase, row.sent, row.total, row.words, row.began, row.heard)
-
-
-def describe(row: Row) -> str:
-    """`1.2 MiB of 4.0 MiB, 800 KiB/s` while sending; the event's own words otherwise."""
-    if row.phase != "sending" or not row.sent:
-        return text.plain(row.words)
-    words = text.size(row.sent)
-    if row.total:
-        words += f" of {text.size(row.total)}"
-    passed = row.heard - row.began
-    return f"{words}, {text.size(row.sent / passed)}/s" if passed > 0.2 else words
 
 
 class LiveView:
@@ -136,7 +72,7 @@ class LiveView:
 
         console = Console(file=self._stream, no_color=not self._colours, highlight=False)
         with Live(
-            get_renderable=lambda: self._renderable(console.size.height - 2),
+            get_renderable=lambda: self._renderable(console.size.height - OTHER_LINES),
             console=console,
             transient=True,
             refresh_per_second=FRAMES_PER_S,
@@ -146,6 +82,7 @@ class LiveView:
             stop.wait()
 
     def _renderable(self, room: int) -> Any:
+        from rich.console import Group
         from rich.table import Table
         from rich.text import Text
 
@@ -156,12 +93,14 @@ class LiveView:
             grid.add_column(no_wrap=True, overflow="ellipsis", min_width=min(least, NAME_COLUMNS))
         for name, phase, what in rows:
             grid.add_row(Text(name), Text(phase, style=_STYLES.get(phase, "")), Text(what, style="dim"))
-        if rest:
-            grid.add_row(Text(""), Text(""), Text(rest, style="dim"))
-        return grid
+        below = [line for line in (rest, self.board.total()) if line]
+        return Group(grid, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in below))
 
 
-_STYLES = {"ready": "green", "done": "green", "failed": "red", "sending": "yellow", "starting": "yellow"}
+_STYLES = {
+    "waiting": "dim", "ready": "green", "done": "green", "failed": "red", "skipped": "yellow", "sending": "yellow",
+    "starting": "yellow",
+}  # fmt: skip
 
 
 class Log:
@@ -172,6 +111,8 @@ class Log:
         self._last: dict[str, str] = {}
 
     def on_event(self, event: Event) -> None:
+        if event.phase == WAITING:
+            return
         name = event.instance or event.node or ""
         line = f"{event.phase}  {event.text}".rstrip()
         if self._last.get(name) == line:
