@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.remote.conversation import DOMAIN, Das, Tree, ask, talk
 
-from dasctl.remote import frames
+from dasctl.remote import deviations, frames, state
 
 
 def shop() -> Tree:
@@ -150,6 +150,21 @@ def test_a_busy_instance_can_be_looked_at(tmp_path: Path) -> None:
     with (root / ".dasctl/lock").open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert kinds(tmp_path) == []
+
+
+def test_a_reply_stays_within_its_size(tmp_path: Path) -> None:
+    _das, root = synced(tmp_path)
+    for number in range(50):
+        (root / f"lib/{number}").write_bytes(b"")
+    kept = state.open_place(str(tmp_path), "web1", create=False)
+    assert kept is not None
+    everything = {"verify": False, "only": None, "except": None, "excluded": None, "keep": None}
+    look = deviations.Look(kept, state.load(kept), everything)
+    assert len(look.told(1 << 20)["deviations"]) == 50
+    cut = look.told(1200)
+    assert 0 < len(cut["deviations"]) < 12
+    assert len(cut["deviations"]) + cut["more"] == 50
+    kept.close()
 
 
 def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:

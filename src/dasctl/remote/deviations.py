@@ -5,6 +5,7 @@ What must not live here: the judgement; `compare.py` plans a synchronisation tha
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 from dasctl.remote import asked, commit, compare, messages, overlay, paths, state, tree, words
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     Condition = Callable[[bytes], bool]
 
 AREAS = [area.encode() for area in words.AREAS]
-MOST_TOLD = 100_000  # deviations of one instance
-MOST_BYTES = 16 << 20  # of their paths: each byte of one may take six in the reply
+MOST_BYTES = 32 << 20  # of the deviations of all instances, as they are told: half of the largest header
+ROW_BYTES = 100  # of one besides its path
 
 
 def answer(header: Reply) -> Reply:
@@ -29,13 +30,16 @@ def answer(header: Reply) -> Reply:
     common = messages.common(header)
     requests = messages.instances(header, messages.deviations_instance)
     node = state.node_path(common["dir"])
+    most = MOST_BYTES // max(len(requests), 1)
     return {
         "reply": words.DEVIATIONS,
-        "instances": [asked.safely(item["name"], node, partial(_answer, item, node)) for item in requests],
+        "instances": [
+            asked.safely(item["name"], node, partial(_answer, item, node, most)) for item in requests
+        ],
     }
 
 
-def _answer(request: Reply, node: str) -> Reply:
+def _answer(request: Reply, node: str, most: int) -> Reply:
     name = request["name"]
     reply = {
         "name": name,
@@ -55,7 +59,7 @@ def _answer(request: Reply, node: str) -> Reply:
                 "name": name, "verdict": words.REFUSED, "reason": words.NEWER_FORMAT, "message": kept.newer, "at": None,
             }  # fmt: skip
         reply.update(exists=True, at=kept.at, interrupted=commit.interrupted(place))
-        reply.update(Look(place, kept, request).told())
+        reply.update(Look(place, kept, request).told(most))
         return reply
     finally:
         place.close()
@@ -104,15 +108,15 @@ class Look:
         self.problems += seen.problems
         return seen
 
-    def told(self) -> Reply:
-        """The keys of the reply."""
+    def told(self, most: int) -> Reply:
+        """The keys of the reply: `most` bytes of deviations, and how many `more` there are."""
         found = [(item.path, item.kind) for item in self.deviations]
         found += [(path, words.EXTRA) for path in self._empty_folders()]
         found += [(path, words.OVERRIDDEN) for path in self._overridden()]
-        rows, left = [], MOST_BYTES
-        for path, kind in found[:MOST_TOLD]:
-            left -= len(path)
-            if left < 0:
+        rows = []
+        for path, kind in found:
+            most -= ROW_BYTES + len(json.dumps(paths.printable(path)))
+            if most < 0:
                 break
             rows.append(self._row(path, kind))
         reply: Reply = {
