@@ -188,30 +188,64 @@ def blobs(header: Header) -> list[Header]:
 def digest(header: Header, key: str) -> str:
     """A SHA-256 in lower-case hex."""
     value = need(header, key, str)
-    if len(value) != 64 or not all(letter in "0123456789abcdef" for letter in value):
+    if len(value) != 64 or value.strip("0123456789abcdef"):
         raise BadMessage("%s: not a digest: %r" % (key, value[:80]))
     return str(value)
 
 
-def part_entries(name: str, data: bytes) -> None:
-    """Check the canonical bytes of a part that came through the wire."""
+def part_entries(name: str, data: bytes, known: bytes = b"") -> None:
+    """Check the canonical bytes of a part that came through the wire. `known`: those of a part of the same name that was
+    checked before; what it has in common with `data` is not checked again."""
     root = paths.from_printable(name)
-    alone = name == "applications"
-    folders: set[bytes] = set()
+    if not data.endswith(b"\0") and data:
+        raise BadMessage("part %s: a manifest that is cut off" % name)
+    lines = data[:-1].split(b"\0") if data else []
+    before = known[:-1].split(b"\0") if known else []
+    checked = set(before)
     try:
-        for entry in manifest.decode(data):
-            path = entry.path
-            if path != root and (alone or not path.startswith(root + b"/")):
-                raise BadMessage("part %s: %r does not belong there" % (name, path))
-            if path != root and path.rpartition(b"/")[0] not in folders:
-                raise BadMessage("part %s: the folder of %r is missing" % (name, path))
-            if entry.kind == "d":
-                folders.add(path)
-            elif path == root:
-                raise BadMessage("part %s is not a folder" % name)
-            _entry(entry)
+        for line in lines if not checked else [line for line in lines if line not in checked]:
+            _line(name, root, line)
+        _order_and_folders(name, root, lines, before, checked)
     except (manifest.ManifestError, paths.PathError) as error:
         raise BadMessage("part %s: %s" % (name, error)) from None
+
+
+def _line(name: str, root: bytes, line: bytes) -> None:
+    entry = manifest.parse(line)
+    path = paths.check(entry.path)
+    if path != root and (name == "applications" or not path.startswith(root + b"/")):
+        raise BadMessage("part %s: %r does not belong there" % (name, path))
+    if path == root and entry.kind != "d":
+        raise BadMessage("part %s is not a folder" % name)
+    _entry(entry)
+
+
+def _order_and_folders(
+    name: str, root: bytes, lines: list[bytes], before: list[bytes], checked: set[bytes]
+) -> None:
+    """Every line stands behind the one that it follows in canonical order, and behind its folder.
+
+    Lines that are known and have kept their order need no look, unless a folder went.
+    """
+    present = set(lines)
+    gone = [line for line in before if line not in present]
+    folders = {line.split(b" ", 5)[5] for line in lines if line[:1] == b"d"}
+    trusted = [line for line in before if line in present] == [line for line in lines if line in checked]
+    if not trusted or any(line[:1] == b"d" and line.split(b" ", 5)[5] not in folders for line in gone):
+        checked = set()
+    key, previous, last = manifest.order, b"", False
+    for number, line in enumerate(lines):
+        fresh = line not in checked
+        if fresh or last:
+            path = line.split(b" ", 5)[5]
+            if number and not last:
+                previous = key(lines[number - 1].split(b" ", 5)[5])
+            if key(path) <= previous:
+                raise BadMessage("part %s: a manifest out of order at %r" % (name, path))
+            if path != root and path.rpartition(b"/")[0] not in folders:
+                raise BadMessage("part %s: the folder of %r is missing" % (name, path))
+            previous = key(path)
+        last = fresh
 
 
 def _entry(entry: manifest.Entry) -> None:

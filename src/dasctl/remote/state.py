@@ -87,8 +87,9 @@ def lines_of(parts: Any) -> dict[bytes, bytes]:
     """Path to line of parts in canonical bytes."""
     lines: dict[bytes, bytes] = {}
     for data in parts:
-        for line in data[:-1].split(b"\0") if data else ():
-            lines[line.split(b" ", 5)[5]] = line
+        if data:
+            found = data[:-1].split(b"\0")
+            lines.update(zip([line.split(b" ", 5)[5] for line in found], found))
     return lines
 
 

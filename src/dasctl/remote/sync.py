@@ -11,6 +11,7 @@ What lives here: the order of the steps, per request and per instance. What must
 from __future__ import annotations
 
 import os
+import time
 
 from dasctl.remote import (
     commit,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     Reply = dict[str, Any]
 
 AREAS = [area.encode() for area in words.AREAS]
+STILL_S = 1.0  # seconds after which what was seen of the disk is old; as much may pass within a commit
 WAITING = (words.NEEDS, words.STAGED)
 
 
@@ -60,6 +62,7 @@ class Syncing:
         self.blobs = messages.blobs(header)
         self.node = state.node_path(common["dir"])
         self.before = before
+        self.looked = 0.0  # when the disk was compared last
 
     def close(self) -> None:
         for work in self.works:
@@ -278,6 +281,7 @@ class Syncing:
 
     def _share(self) -> None:
         """Stage all contents that the node has already; each work's `needs` are the others."""
+        self.looked = time.monotonic()
         if any(work.sizes or work.plan.changes for work in self._open_works()):
             from dasctl.remote import sharing
 
@@ -285,7 +289,8 @@ class Syncing:
                 sharing.stage_here(self.works, self._guarded, neighbours)
 
     def _receive(self, link: Link) -> bool:
-        """Read content frames up to the end; True where a content came that somebody needs."""
+        """Read content frames up to the end; True where contents came, and for so long that the disk has to be looked at
+        again."""
         from dasctl.remote import receive
 
         stores = [work.fresh for work in self._open_works() if work.needs and work.fresh is not None]
@@ -301,7 +306,9 @@ class Syncing:
         for work in self._open_works():
             if work.fresh is not None and work.fresh.failure is not None and work.place is not None:
                 work.fail(state.explained(work.fresh.failure, work.place.path))
-        return frames > 0
+                continue
+            work.needs = work.fresh.lacking() if work.fresh is not None else work.needs
+        return frames > 0 and time.monotonic() - self.looked > STILL_S
 
     def _finish(self, work: Work) -> None:
         if self.dry_run:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 from dasctl.remote import handles as by_handle
 from dasctl.remote.manifest import Entry
@@ -60,7 +61,9 @@ def _walk_area(
     seen: Seen,
 ) -> None:
     pending = [area]
-    same, get, encode = seen.same.add, known.get, os.fsencode
+    same, get = seen.same.add, known.get
+    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+    heads: dict[int, bytes] = {}  # how the line of a file with this mode begins
     while pending:
         path = pending.pop()
         prefix = path + b"/"
@@ -79,16 +82,19 @@ def _walk_area(
             except OSError:
                 continue  # it went away while we looked
             mode = status.st_mode
-            path = prefix + encode(item.name)
-            if digest is None and mode & 0o170000 == 0o100000:
+            path = prefix + item.name.encode(encoding, errors)
+            head = heads.get(mode)
+            if head is not None:
                 line = get(path)
                 if line is not None and line.startswith(
-                    b"f %o %d %d " % (mode & 0o7777, status.st_size, status.st_mtime_ns)
+                    b"%s%d %d " % (head, status.st_size, status.st_mtime_ns)
                 ):
                     same(path)
                     continue
             elif mode & 0o170000 == 0o040000:
                 pending.append(path)
+            elif digest is None and mode & 0o170000 == 0o100000:
+                heads[mode] = b"f %o " % (mode & 0o7777)
             slow.append((path, status))
         # `_note` may open other folders, after which `folder` is no longer valid.
         for path, status in slow:
