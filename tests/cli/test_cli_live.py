@@ -90,6 +90,7 @@ def test_no_rate_is_made_of_nothing() -> None:
     pace = Pace()
     assert pace.rate(1.0) is None
     pace.note(0, 1.0)
+    assert pace.rate(9.0) is None
     pace.note(5000, 1.1)
     assert pace.rate(1.1) is None
 

@@ -258,10 +258,10 @@ class StreamLink:
         self._inside = True
         try:
             await self._write_pieces(data)
+            while self._owed:
+                await self._write_pieces(self._owed.pop(0))
         finally:
             self._inside = False
-        while self._owed:
-            self._write(self._owed.pop(0))
 
     async def _write_pieces(self, data: bytes) -> None:
         view = memoryview(data)

@@ -25,7 +25,7 @@ class Pace:
     def rate(self, now: float) -> float | None:
         """Per second; None where it cannot be told yet."""
         self._forget(now)
-        if not self.samples or now - self.samples[0][0] < LEAST_S:
+        if len(self.samples) < 2 or now - self.samples[0][0] < LEAST_S:
             return None
         since, before = self.samples[0]
         return (self.samples[-1][1] - before) / (now - since)
