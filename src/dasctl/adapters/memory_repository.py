@@ -86,6 +86,11 @@ class MemoryRepository:
         for start in range(0, len(thing.data), piece):
             yield thing.data[start : start + piece]
 
+    def kind_of(self, path: bytes) -> str | None:
+        """See `ports.Repository`."""
+        thing = self._things.get(path)
+        return areas.kind_of_mode(thing.mode) if thing is not None else None
+
     def publish(self, definitions: Mapping[str, bytes], *, write: bool = True) -> dict[str, Entry]:
         """See `ports.Repository`."""
         published = {}

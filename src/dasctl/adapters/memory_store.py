@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dasctl.adapters.domain_lock import POLL_S, Holder
-from dasctl.adapters.yaml_text import FILE, domain_of, edited_domain, warnings_in
+from dasctl.adapters.yaml_text import FILE, domain_of, edited_domain, place_in, warnings_in
 from dasctl.core.domain import Domain
 from dasctl.core.edits import Edit
+from dasctl.core.faults import Path as FaultPath
 from dasctl.errors import DomainNotFound
 
 
@@ -50,6 +51,9 @@ class MemoryStore:
 
     def warnings(self, domain: Domain) -> tuple[str, ...]:
         return warnings_in(self._read(), domain)
+
+    def place(self, path: FaultPath) -> str:
+        return place_in(self._read(), path)
 
     @contextmanager
     def domain_locked(self, command: str, *, wait_s: float) -> Iterator[None]:

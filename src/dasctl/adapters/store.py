@@ -14,10 +14,11 @@ from pathlib import Path
 
 import dasctl
 from dasctl.adapters import domain_lock
-from dasctl.adapters.yaml_text import FILE, domain_of, edited_domain, warnings_in
+from dasctl.adapters.yaml_text import FILE, domain_of, edited_domain, place_in, warnings_in
 from dasctl.core import names
 from dasctl.core.domain import Domain
 from dasctl.core.edits import Edit, Put
+from dasctl.core.faults import Path as FaultPath
 from dasctl.core.templates import without_entries
 from dasctl.errors import DomainNotFound, InvalidDomain, OperationFailed, UsageError
 
@@ -71,6 +72,9 @@ class YamlStore:
 
     def warnings(self, domain: Domain) -> tuple[str, ...]:
         return warnings_in(self._read(), domain)
+
+    def place(self, path: FaultPath) -> str:
+        return place_in(self._read(), path)
 
     def domain_locked(self, command: str, *, wait_s: float) -> AbstractContextManager[None]:
         return domain_lock.locked(

@@ -56,6 +56,19 @@ class FolderRepository:
         except (OSError, paths.PathError) as error:
             raise RepositoryError(f"{printable(path)} cannot be read: {_reason(error)}") from error
 
+    def kind_of(self, path: bytes) -> str | None:
+        """See `ports.Repository`."""
+        *folders, _ = path.split(b"/")
+        above = [b"/".join((self._root, *folders[: end + 1])) for end in range(len(folders))]
+        try:
+            if not all(stat.S_ISDIR(os.lstat(folder).st_mode) for folder in above):
+                return None
+            return areas.kind_of_mode(os.lstat(self._root + b"/" + path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise RepositoryError(f"{printable(path)} cannot be read: {_reason(error)}") from error
+
     def publish(self, definitions: Mapping[str, bytes], *, write: bool = True) -> dict[str, Entry]:
         """See `ports.Repository`."""
         if not write:

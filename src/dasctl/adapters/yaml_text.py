@@ -99,6 +99,11 @@ def warnings_in(text: str, domain: Domain, *, file: str = FILE) -> tuple[str, ..
     return tuple(f"{file}:{document.line(warning.path)}: {warning}" for warning in odd)
 
 
+def place_in(text: str, path: Path, *, file: str = FILE) -> str:
+    """Where the value at `path` stands: `config/domain.yaml:12`."""
+    return f"{file}:{parsed(text, file=file).line(path)}"
+
+
 def _told(fault: Fault, early: tuple[Fault, ...]) -> bool:
     """Whether a fault is only the echo of an earlier one at the same place."""
     for other in early:

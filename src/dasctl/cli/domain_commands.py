@@ -41,6 +41,22 @@ def verify_domain(ctx: typer.Context) -> int:
     return session_of(ctx).carry_out(ctx, "verify_domain")
 
 
+def explain(
+    ctx: typer.Context,
+    paths: list[str] = typer.Argument(
+        ..., metavar="PATH...", help="Files or folders of the domain; INSTANCE:PATH for those of an instance."
+    ),
+) -> int:
+    """Say which instances get a file, as which path and from where, or which pattern leaves it out.
+
+    No node is asked. Ends with 0 if an instance gets it, and with 1 if none does.
+
+        dasctl explain docroot/index.html
+        dasctl explain web1:config/app.properties
+    """
+    return session_of(ctx).carry_out(ctx, "explain", given=paths, here=Path.cwd())
+
+
 def history(
     ctx: typer.Context,
     limit: int | None = typer.Option(
@@ -63,6 +79,9 @@ def take_over(
         None, metavar="[TARGET]...", autocompletion=complete.targets, help="Whom to ask. [default: domain]"
     ),
     limit: str | None = LIMIT,
+    yes: bool = typer.Option(
+        False, "--yes", "-y", help="Delete more than half of an instance's files without a question."
+    ),
 ) -> int:
     """Go on from where the nodes stand, with a domain folder that lost its history.
 
@@ -71,12 +90,13 @@ def take_over(
 
         dasctl take-over
     """
-    return session_of(ctx).carry_out(ctx, "take_over", targets=targets or [])
+    return session_of(ctx).carry_out(ctx, "take_over", targets=targets or [], yes=yes)
 
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "create-domain": create_domain,
     "verify-domain": verify_domain,
+    "explain": explain,
     "history": history,
     "take-over": take_over,
 }

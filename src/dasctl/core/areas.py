@@ -47,6 +47,12 @@ def is_whole_domain(path: bytes) -> bool:
     return path in (DEFINITION, DEFINITION + b"~") or path.startswith(b"config/.domain.yaml.")
 
 
+def kind_of_mode(mode: int) -> str:
+    """The kind in a manifest of what has this mode; "" for what is in no manifest."""
+    kinds = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}
+    return kinds.get(stat.S_IFMT(mode), "")
+
+
 def special_fault(mode: int) -> str:
     """Why something that is no file, folder or link is left out."""
     return f"{_SPECIAL.get(stat.S_IFMT(mode), 'a special file')} is not synchronised"

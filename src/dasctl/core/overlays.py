@@ -66,6 +66,11 @@ class ConfigFolder:
                 found.append(path)
         return tuple(found)
 
+    def overlay_of(self, path: bytes) -> bytes | None:
+        """The overlay folder that a path of the repository lies in, or is; None for a common file."""
+        folder = b"/".join(path.split(b"/", 2)[:2])
+        return folder if folder in self._overlays else None
+
     def merged(self, layers: Layers) -> Tree:
         """The instance's `config/` by path, in no order."""
         result = dict(self._common)

@@ -38,6 +38,23 @@ class Ignore:
         return f"Ignore({', '.join(self.patterns)})"
 
 
+def deciding(patterns: Sequence[str], path: bytes, is_folder: bool) -> tuple[int, bytes] | None:
+    """Which of `patterns` leaves `path` out: its number, and what it matches, the path or a folder above it.
+
+    None: none of them does. The same answer as `Ignore.matches`, with the reason.
+    """
+    rules = [
+        (number, re.compile(f"(?s){found.exact}".encode("latin-1")), found.negated)
+        for number, pattern in enumerate(patterns)
+        if (found := pattern_of(pattern)) is not None
+    ]
+    for level in (*_folders_above(path), path + b"/" if is_folder else path):
+        last = next((rule for rule in reversed(rules) if rule[1].match(level)), None)
+        if last is not None and not last[2]:
+            return last[0], level.rstrip(b"/")
+    return None
+
+
 def regexes(patterns: Sequence[str]) -> tuple[str, ...]:
     """Regular expressions for `re.search` on a path decoded as Latin-1; a path is matched if one of them finds it.
 

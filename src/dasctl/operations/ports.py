@@ -50,6 +50,9 @@ class Store(Protocol):
     def warnings(self, domain: Domain) -> tuple[str, ...]:
         """What is valid and yet surprising, a line each."""
 
+    def place(self, path: tuple[str, ...]) -> str:
+        """Where the value at `path` stands in `domain.yaml`: `config/domain.yaml:12`."""
+
     def domain_locked(self, command: str, *, wait_s: float) -> AbstractContextManager[None]:
         """Hold the domain's lock. Raises DomainLocked after `wait_s` seconds. Freed by the kernel if we are killed."""
 
@@ -66,6 +69,12 @@ class Repository(Protocol):
     def read(self, path: bytes, *, piece: int) -> Iterable[bytes]:
         """The file at `path` below the root, in pieces of at most `piece` bytes. Raises RepositoryError, at the latest
         while it is iterated. No link is followed.
+        """
+
+    def kind_of(self, path: bytes) -> str | None:
+        """What lies at `path` below the root, synchronised or not: "f", "d", "l", or "" for anything else; None: nothing.
+
+        No link is followed on the way.
         """
 
     def publish(self, definitions: Mapping[str, bytes], *, write: bool = True) -> Mapping[str, Entry]:

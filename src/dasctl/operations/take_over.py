@@ -14,8 +14,11 @@ from dasctl.operations.recording import current
 from dasctl.operations.sync import sync_options, synchronise
 
 
-async def take_over(ctx: Context, targets: Sequence[str]) -> Outcome:
-    """Make this copy of the domain the authority over the targets: a revision above all that the nodes have seen."""
+async def take_over(ctx: Context, targets: Sequence[str], *, yes: bool = False) -> Outcome:
+    """Make this copy of the domain the authority over the targets: a revision above all that the nodes have seen.
+
+    `yes`: mass deletions are wanted.
+    """
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         names = target_names.resolve(domain, targets or ("domain",))
@@ -29,7 +32,7 @@ async def take_over(ctx: Context, targets: Sequence[str]) -> Outcome:
             if view.reached
         }
         now, results = await synchronise(
-            ctx, now.domain, names, sync_options(now.domain), lambda: now, override=places
+            ctx, now.domain, names, sync_options(now.domain, yes=yes), lambda: now, override=places
         )
     return summed_up(
         "take-over", results, revision=now.revision.number, warnings=(*now.warnings, *now.refused), changed=True,
