@@ -167,6 +167,7 @@ def test_all_commands_are_there() -> None:
         "leave-domain", "start-local-instance", "stop-local-instance", "sync-local-instance",
         "delete-server-config", "take-over", "serve-ssh", "serve-members", "history", "member-key",
     }  # fmt: skip
+        "list-deviations", "diff-instance", "export-sync-bundle", "import-sync-bundle",
     assert wanted == {name for _, commands in PANELS for name in commands}
 
 

@@ -147,16 +147,58 @@ def test_deviations_and_problems_are_named_per_instance(dasctl: Any) -> None:
 
 
 def test_a_dry_run_says_exactly_what_would_travel(dasctl: Any) -> None:
-    changes = [{"path": "docroot/new", "why": "new"}, {"path": EVIL, "why": "content"}]
-    outcome = sync(synchronised(1, changes=changes) + unchanged(1), data={"dry_run": True})
+    changes = [
+        {"path": "docroot/new", "why": "new", "bytes": 1200, "from": "docroot/old"},
+        {"path": EVIL, "why": "content", "bytes": 0},
+    ]
+    rows = synchronised(1, changes=changes, bytes_to_send=1200) + unchanged(1)
+    outcome = sync(rows, data={"dry_run": True})
     ran = dasctl("sync-cluster", "web", "--dry-run", outcome=outcome)
     assert ran.out.splitlines() == [
-        "web1  new      docroot/new",
-        r"web1  content  docroot/a\x1b[31m\nb\tc\xff\u202e.html",
-        "dry run: 2 changes on 1 of 2 instances; nothing was touched",
+        "web1  new      1.2 KiB  docroot/new from docroot/old",
+        r"web1  content  -        docroot/a\x1b[31m\nb\tc\xff\u202e.html",
+        "web1: 2 changes (1 new, 1 content), 1.2 KiB",
+        "dry run: 2 changes on 1 of 2 instances, 1.2 KiB of contents would travel; nothing was touched",
     ]
     terse = dasctl("sync-cluster", "web", "--dry-run", "--terse", outcome=outcome).out.splitlines()
-    assert terse == ["web1\tnew\tdocroot/new", "web1\tcontent\t" + r"docroot/a\x1b[31m\nb\tc\xff\u202e.html"]
+    assert terse == [
+        "web1\tnew\tdocroot/new\t1200\tdocroot/old",
+        "web1\tcontent\t" + r"docroot/a\x1b[31m\nb\tc\xff\u202e.html" + "\t0\t-",
+    ]
+
+
+def test_equal_answers_of_a_dry_run_are_folded(dasctl: Any) -> None:
+    changes = [{"path": "docroot/new", "why": "new", "bytes": 10}]
+    others = [
+        {"path": "docroot/new", "why": "new", "bytes": 10},
+        {"path": "docroot/gone", "why": "deleted", "bytes": 0},
+    ]
+    rows = synchronised(4, changes=changes, bytes_to_send=10)
+    rows[1].fields["changes"] = others
+    shown = dasctl(
+        "sync-cluster", "web", "--dry-run", outcome=sync(rows, data={"dry_run": True})
+    ).out.splitlines()
+    assert shown == [
+        "web[1,3-4]  new  10 B  docroot/new",
+        "web2  new      10 B  docroot/new",
+        "web2  deleted  -     docroot/gone",
+        "web2: 2 changes (1 new, 1 deleted), 10 B",
+        "dry run: 5 changes on 4 of 4 instances, 40 B of contents would travel; nothing was touched",
+    ]
+
+
+def test_a_diff_is_coloured_and_escaped_on_a_terminal_alone(dasctl: Any) -> None:
+    diff = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n same\n-- old\n+\x1b[31mnew\udcfc\tt\n"
+    fields = {"path": "x", "kind": "changed", "diff": diff}
+    row = Result(status="different", instance="web1", node="n1", fields=fields)
+    outcome = Outcome(command="diff-instance", status="different", exit_code=ExitCode.DIFFERS, results=(row,))
+    ran = dasctl("diff-instance", "web1", outcome=outcome)
+    assert (ran.code, ran.out, ran.err) == (7, diff, "")
+    shown = dasctl("diff-instance", "web1", outcome=outcome, terminal=True).out.splitlines()
+    assert shown[2:] == [
+        "\x1b[1m+++ b/x\x1b[0m", "\x1b[2m@@ -1,2 +1,2 @@\x1b[0m", " same", "\x1b[31m-- old\x1b[0m",
+        "\x1b[32m+\\x1b[31mnew\\xfc\tt\x1b[0m",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("flags", [[], ["--terse"], ["--verbose"], ["--json"]])

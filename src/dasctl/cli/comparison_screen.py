@@ -5,8 +5,6 @@ What lives here: their lines. What must not: which files differ, and how a diff 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from dasctl.cli import text
 from dasctl.cli.palette import is_screen
 from dasctl.cli.screen import Screen
@@ -39,25 +37,27 @@ def deviations_summary(outcome: Outcome) -> str:
 def show_diff(outcome: Outcome, screen: Screen) -> None:
     """The diffs of all results, one after the other. Nothing is printed where nothing differs."""
     for result in outcome.results:
-        for line in diff_lines(result.fields.get("diff") or "", screen):
-            screen.line(line)
+        print_diff(result.fields.get("diff") or "", screen)
 
 
-def diff_lines(diff: str, screen: Screen) -> Iterator[str]:
-    """The lines of a diff (bytes that are not UTF-8 as surrogate escapes).
+def print_diff(diff: str, screen: Screen) -> None:
+    """Print a diff (bytes that are not UTF-8 as surrogate escapes).
 
-    On a terminal they are coloured, and what it could obey is escaped. Elsewhere they stay as they are, for `patch`.
+    On a terminal its lines are coloured, and what it could obey is escaped. Elsewhere every byte goes out as it is: it may
+    be for `patch`.
     """
-    lines = diff.split("\n")
-    if lines and not lines[-1]:
-        lines.pop()
-    if not is_screen(screen.out):
-        yield from lines
+    if is_screen(screen.out):
+        within = False
+        for line in diff.removesuffix("\n").split("\n") if diff else ():
+            within = line.startswith("@@") or (within and not line.startswith("diff --git "))
+            screen.line(_coloured(line, within, screen))
         return
-    within = False
-    for line in lines:
-        within = line.startswith("@@") or (within and not line.startswith("diff --git "))
-        yield _coloured(line, within, screen)
+    buffer = getattr(screen.out, "buffer", None)
+    if buffer is None:
+        screen.out.write(diff)
+        return
+    screen.out.flush()
+    buffer.write(diff.encode("utf-8", "surrogateescape"))
 
 
 def _coloured(line: str, within: bool, screen: Screen) -> str:

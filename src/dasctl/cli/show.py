@@ -7,10 +7,14 @@ not: deciding anything about the outcome; its exit code is the command's.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from dasctl.cli import messages, tables, text
 from dasctl.cli.bundle_screen import show_export
+from dasctl.cli.comparison_screen import deviations_summary, show_diff
+from dasctl.cli.dry_run_screen import show_dry_run
+from dasctl.cli.explanation_screen import show_explained
 from dasctl.cli.screen import Screen
 from dasctl.cli.summary import changes, summary_of
 from dasctl.core.outcome import FAILED, UNCHANGED, Outcome, Result
@@ -55,7 +59,8 @@ def _nothing_new(outcome: Outcome) -> bool:
 def _show_terse(outcome: Outcome, screen: Screen) -> None:
     if outcome.data.get("dry_run"):
         for result, change in changes(outcome):
-            screen.line("\t".join((tables.name_of(result), change["why"], text.path_text(change["path"]))))
+            cells = [_raw(change.get(key)) for key in tables.DRY_RUN[1:]]
+            screen.line("\t".join((tables.name_of(result), *cells)))
         return
     if "line" in outcome.data:
         screen.line(text.plain(outcome.data["line"]))
@@ -88,11 +93,16 @@ def _show_text(outcome: Outcome, screen: Screen, *, long: bool) -> None:
     if "line" in outcome.data:  # made to be copied: nothing around it, nothing folded
         screen.line(text.plain(outcome.data["line"]))
     elif outcome.data.get("dry_run"):
-        _show_dry_run(outcome, screen)
+        show_dry_run(outcome, screen)
+        _show_deviations(outcome, screen)
     elif outcome.command in tables.LISTS:
         _show_list(outcome, screen, long=long)
+    elif outcome.command == "diff-instance":
+        show_diff(outcome, screen)
     elif outcome.command == "export-sync-bundle":
         show_export(outcome, screen)
+    elif outcome.command == "explain":
+        show_explained(outcome, screen)
     elif outcome.command == "verify-domain":
         _show_domain(outcome, screen)
     elif outcome.command not in tables.ACTIONS:
@@ -110,6 +120,12 @@ def _show_text(outcome: Outcome, screen: Screen, *, long: bool) -> None:
 
 
 def _show_list(outcome: Outcome, screen: Screen, *, long: bool) -> None:
+    if outcome.command == "list-deviations":
+        _show_rows(outcome, [result for result in outcome.results if result.good], screen, long=long)
+        summary = deviations_summary(outcome)
+        if summary:
+            screen.line(summary)
+        return
     if not outcome.results:
         if outcome.error is None and not outcome.notes:
             screen.line(_NOTHING.get(outcome.command, "nothing to list"))
@@ -117,17 +133,23 @@ def _show_list(outcome: Outcome, screen: Screen, *, long: bool) -> None:
     if outcome.command == "list-clusters":
         _show_clusters(outcome, screen)
         return
-    columns = tables.shown_columns(outcome.command, outcome.results, long=long)
+    _show_rows(outcome, outcome.results, screen, long=long)
+    if screen.settings.verbose:
+        _show_checks(outcome, screen)
+
+
+def _show_rows(outcome: Outcome, results: Sequence[Result], screen: Screen, *, long: bool) -> None:
+    if not results:
+        return
+    columns = tables.shown_columns(outcome.command, tuple(results), long=long)
     rows = [
         [
             *(column.form(tables.value_of(result, column.key), screen.now) for column in columns),
             text.plain(result.note),
         ]
-        for result in outcome.results
+        for result in results
     ]
     print_rows(rows, screen, headings=[*(column.heading for column in columns), ""])
-    if screen.settings.verbose:
-        _show_checks(outcome, screen)
 
 
 def _show_checks(outcome: Outcome, screen: Screen) -> None:
@@ -281,16 +303,6 @@ def _print_blocks(rows: list[list[str]], headings: list[str] | None, screen: Scr
             if cell and cell != tables.ABSENT:
                 label = f"{headings[i]}: " if headings and headings[i] else ""
                 screen.line(f"  {label}{screen.palette.word(cell)}")
-
-
-def _show_dry_run(outcome: Outcome, screen: Screen) -> None:
-    rows = [
-        [tables.name_of(result), change["why"], text.path_text(change["path"])]
-        for result, change in changes(outcome)
-    ]
-    for row in text.aligned(rows):  # never in blocks: one line per file, whatever the width
-        screen.line("  ".join(row).rstrip())
-    _show_deviations(outcome, screen)
 
 
 def _show_deviations(outcome: Outcome, screen: Screen) -> None:

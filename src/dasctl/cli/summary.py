@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dasctl.cli import tables, text
+from dasctl.cli.dry_run_screen import dry_run_summary
 from dasctl.core.outcome import FAILED, REFUSED, SKIPPED, UNCHANGED, UNREACHABLE, Outcome, Result
 
 SYNCHRONISING = frozenset(("sync-instance", "sync-cluster", "sync-domain", "sync-local-instance"))
@@ -25,16 +26,6 @@ def summary_of(outcome: Outcome) -> str:
         said = {result.note for result in outcome.results}
         return f"{text.plain(said.pop()) if len(said) == 1 and said != {''} else 'unchanged'}: {names}{at}"
     return f"{_tally(outcome)}{_volume(outcome)}, in {text.duration(outcome.seconds)}{at}"
-
-
-def dry_run_summary(outcome: Outcome) -> str:
-    number = sum(1 for _ in changes(outcome))
-    concerned = sum(1 for result in outcome.results if result.fields.get("changes"))
-    of = text.count(len(outcome.results), "instance")
-    if not number:
-        names = text.folded(tables.name_of(result) for result in outcome.results if result.good)
-        return f"dry run: nothing would change: {names}" if names else ""
-    return f"dry run: {text.count(number, 'change')} on {concerned} of {of}; nothing was touched"
 
 
 def _tally(outcome: Outcome) -> str:

@@ -10,6 +10,7 @@ import typer
 
 from dasctl.cli import complete
 from dasctl.cli.bundle_commands import export_sync_bundle
+from dasctl.cli.comparison_commands import diff_instance, list_deviations
 from dasctl.cli.options import LIMIT, with_options
 from dasctl.cli.session import session_of
 
@@ -159,5 +160,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "sync-instance": sync_instance,
     "sync-cluster": sync_cluster,
     "sync-domain": sync_domain,
+    "list-deviations": list_deviations,
+    "diff-instance": diff_instance,
     "export-sync-bundle": export_sync_bundle,
 }

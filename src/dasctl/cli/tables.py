@@ -84,6 +84,20 @@ def as_flag(value: Any, now: float) -> str:
     return "requires restart" if value is True else ""
 
 
+def as_path(value: Any, now: float) -> str:
+    return text.path_text(str(value))
+
+
+def as_modtime(value: Any, now: float) -> str:
+    """A modtime in nanoseconds as local date and time; one that no calendar has as the number that it is."""
+    if not isinstance(value, int):
+        return as_text(value, now)
+    try:
+        return as_moment(value / 1e9, now)
+    except (ValueError, OverflowError, OSError):
+        return str(value)
+
+
 def as_digest(value: Any, now: float) -> str:
     return as_text(value, now)[:12]
 
@@ -152,6 +166,13 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("failed_command", as_command, title="failed last", long=True),
         _column("failed_when", as_age, title="ago", long=True),
     ),
+    "list-deviations": (
+        *INSTANCE,
+        _column("kind"),
+        _column("size", as_size),
+        _column("modtime", as_modtime, title="changed"),
+        _column("path", as_path),
+    ),
     "history": (
         _column("revision"),
         _column("when", as_moment),
@@ -164,7 +185,9 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("digest", as_digest, long=True),
     ),
 }
-READING = frozenset((*LISTS, "verify-domain", "member-key"))  # they never change a state
+READING = frozenset(
+    (*LISTS, "verify-domain", "explain", "member-key", "diff-instance")
+)  # they never change a state
 
 _SYNCHRONISATION = (
     *INSTANCE,
@@ -189,6 +212,11 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
         _STARTED,
     ),
     "setup-ssh": (_column("node"), _column("status")),
+    "explain": (
+        *(_column(key) for key in ("path", "instance", "status", "goes_as", "layer", "pattern", "place", "size")),
+        *(_column(key) for key in ("modtime", "sha256")),
+    ),
+    "diff-instance": (*INSTANCE, _column("kind"), _column("path")),
     "export-sync-bundle": (
         _column("file"), _column("size"), _column("sha256"), _column("since"), _column("contents"), _column("bytes"),
     ),
@@ -200,7 +228,7 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
 }  # fmt: skip
 
 PLAIN = (*INSTANCE, _column("status"))
-DRY_RUN = ("instance", "why", "path")
+DRY_RUN = ("instance", "why", "path", "bytes", "from")
 
 
 def terse_columns(command: str) -> tuple[Column, ...]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from dasctl.core import exclusion, requests, verdicts
 from dasctl.core import targets as target_names
-from dasctl.core.outcome import DIFFERENT, UNCHANGED, Outcome, Result, differing, summed_up
+from dasctl.core.outcome import DIFFERENT, FAILED, UNCHANGED, Outcome, Problem, Result, differing, summed_up
 from dasctl.core.unified import Side
-from dasctl.errors import UsageError
+from dasctl.errors import ExitCode, UsageError
 from dasctl.operations.differing import Differing
 from dasctl.operations.ports import Context, Link
 from dasctl.operations.preparing import pass_over, prepare
@@ -34,7 +34,7 @@ async def diff_instance(
     if len(names) != 1:
         raise UsageError(f"{name!r} is not one instance", hint="name one: dasctl diff-instance web1")
     chosen = [_path(path) for path in paths]
-    options = replace(sync_options(domain, dry_run=True), deviations="overwrite")
+    options = replace(sync_options(domain, dry_run=True, yes=True), deviations="overwrite")
     if verify:
         options = replace(options, criterion="hash")
     warnings: list[str] = []
@@ -45,11 +45,14 @@ async def diff_instance(
         rows = await run.node(node, link, instances)
         if not rows[0].good:
             return rows
-        return await _compared(run, node, link, rows[0], chosen, verify, warnings)
+        return await _compared(run, node, link, rows[0], chosen, warnings)
 
     look = partial(current, ctx, domain=domain, record=False, publish=False)
     run, rows = await pass_over(ctx, domain, names, prepare(ctx, look, names, options), compare)
     bad = [row for row in rows if not row.good]
+    for row in bad:
+        if row.error is not None and row.error.exit_code == ExitCode.USAGE:
+            raise UsageError(row.error.message, hint=row.error.hint)
     outcome = summed_up(
         COMMAND, bad or rows, revision=run.now.revision.number, changed=True,
         warnings=(*run.now.warnings, *run.now.refused, *warnings),
@@ -80,7 +83,6 @@ async def _compared(
     link: Link,
     row: Result,
     chosen: Sequence[bytes],
-    verify: bool,
     warnings: list[str],
 ) -> list[Result]:
     """The differing files among `chosen`, in the order of a walk."""
@@ -93,7 +95,9 @@ async def _compared(
     for path in await _extra(run, node, link, name):
         whys.setdefault(path, words.EXTRA)
     whys = {path: why for path, why in whys.items() if _is_chosen(path, chosen)}
-    _check_chosen(run, name, chosen, whys)
+    for one in chosen:
+        if not _exists(run, name, one, whys):
+            return [Result(status=FAILED, instance=name, node=node, error=_nowhere(name, one))]
     paths = sorted((path for path, why in whys.items() if why != "modtime"), key=order)
     absent = frozenset(path for path in paths if whys[path] == "new")
     sides = Differing(ctx=run.ctx, now=run.now, node=node, link=link, instance=name)
@@ -126,18 +130,21 @@ async def _extra(run: Synchronisation, node: str, link: Link, name: str) -> list
     return [from_printable(one["path"]) for one in found if one["kind"] == words.EXTRA]
 
 
-def _check_chosen(
-    run: Synchronisation, name: str, chosen: Sequence[bytes], found: Mapping[bytes, str]
-) -> None:
-    """A PATH that is neither here nor there is a slip of the pen, and no difference."""
+def _exists(run: Synchronisation, name: str, chosen: bytes, found: Mapping[bytes, str]) -> bool:
+    """Whether there is such a file or folder, here or there."""
+    if any(_is_chosen(path, [chosen]) for path in found):
+        return True
     lines = [part.data for part in run.now.slices.by_instance[name].parts]
-    for path in chosen:
-        known = any(b" %s\0" % path in data or b" %s/" % path in data for data in lines)
-        if not known and not any(_is_chosen(one, [path]) for one in found):
-            raise UsageError(
-                f"{printable(path)!r} is neither in the repository for {name} nor on it",
-                hint="paths are those of the instance: docroot/index.html, config/web.conf",
-            )
+    return any(b" %s\0" % chosen in data or b" %s/" % chosen in data for data in lines)
+
+
+def _nowhere(name: str, chosen: bytes) -> Problem:
+    """A path that is neither here nor there is a slip of the pen, and no difference."""
+    return Problem(
+        message=f"{printable(chosen)!r} is neither in the repository for {name} nor on it",
+        hint="paths are those of the instance: docroot/index.html, config/web.conf",
+        exit_code=ExitCode.USAGE,
+    )
 
 
 def _kind(here: Side | None, there: Side | None) -> str:

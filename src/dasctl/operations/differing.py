@@ -27,6 +27,7 @@ from dasctl.remote.paths import from_printable, printable
 
 BATCH = 500  # files that are asked for at once; what does not fit into a reply is asked for again
 PIECE = 256 << 10  # bytes
+LOCAL = b"local/"
 
 
 @dataclass(kw_only=True)
@@ -41,19 +42,26 @@ class Differing:
     known: Mapping[bytes, Entry] = field(default_factory=dict)
 
     async def diffs(
-        self, paths: Sequence[bytes], *, absent: frozenset[bytes] = frozenset(), reverse: bool = False
+        self,
+        paths: Sequence[bytes],
+        *,
+        absent: frozenset[bytes] = frozenset(),
+        overridden: frozenset[bytes] = frozenset(),
+        reverse: bool = False,
     ) -> AsyncIterator[tuple[bytes, bytes, Side | None, Side | None]]:
         """(path, diff, the repository's side, the instance's) of each path. `absent` are not on the instance.
 
-        The diff leads from the repository to the instance, or with `reverse` the other way.
+        The diff leads from the repository to the instance, or with `reverse` the other way. For those in `overridden` the
+        file in `local/` stands for the repository's.
         """
         wanted = entries_at(self.now, self.instance, frozenset(paths))
         for start in range(0, len(paths), BATCH):
             batch = paths[start : start + BATCH]
             there = await self._there([path for path in batch if path not in absent])
+            local = await self._there([LOCAL + path for path in batch if path in overridden])
             here = await asyncio.to_thread(self._all_here, [wanted.get(path) for path in batch])
             for path, side in zip(batch, here, strict=True):
-                sides = side, there.get(path)
+                sides = local.get(LOCAL + path) if path in overridden else side, there.get(path)
                 old, new = reversed(sides) if reverse else sides
                 yield path, file_diff(path, old, new), *sides
 
@@ -212,12 +220,15 @@ async def _told(run: Synchronisation, node: str, link: Link, row: Result) -> lis
     changes = {from_printable(change["path"]): dict(change) for change in row.fields["changes"]}
     texts = [path for path, change in changes.items() if change["why"] != "modtime"]
     absent = frozenset(path for path in texts if changes[path]["why"] == "new")
-    deviating = {from_printable(item["path"]) for item in row.fields.get("deviations") or ()}
+    kinds = {from_printable(item["path"]): item["kind"] for item in row.fields.get("deviations") or ()}
+    overridden = frozenset(path for path, kind in kinds.items() if kind == words.OVERRIDDEN)
     differing = Differing(
         ctx=run.ctx, now=run.now, node=node, link=link, instance=row.instance,
-        known=_known(run, row, frozenset(texts) - deviating),
+        known=_known(run, row, frozenset(texts) - set(kinds)),
     )  # fmt: skip
-    async for path, diff, _here, _there in differing.diffs(texts, absent=absent, reverse=True):
+    async for path, diff, _here, _there in differing.diffs(
+        texts, absent=absent, overridden=overridden, reverse=True
+    ):
         if diff:
             changes[path]["diff"] = printable(diff)
     return list(changes.values())
