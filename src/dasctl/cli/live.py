@@ -7,7 +7,7 @@ imported by that thread, and only when a command takes long enough to be watched
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -23,7 +23,7 @@ PATIENCE_S = 0.25
 FRAMES_PER_S = 8
 PHASE_COLUMNS = max(len(phase) for phase in PHASES)
 OTHER_LINES = 3  # below the rows: about those that are not shown, about all, and where the cursor stands
-NAME_COLUMNS = 24  # longer names are cut where there is no room
+NAME_COLUMNS = 24  # so many, or half of the screen: longer names are cut
 
 
 class LiveView:
@@ -72,7 +72,7 @@ class LiveView:
 
         console = Console(file=self._stream, no_color=not self._colours, highlight=False)
         with Live(
-            get_renderable=lambda: self._renderable(console.size.height - OTHER_LINES),
+            get_renderable=lambda: self._renderable(console.size.width, console.size.height - OTHER_LINES),
             console=console,
             transient=True,
             refresh_per_second=FRAMES_PER_S,
@@ -81,20 +81,29 @@ class LiveView:
         ):
             stop.wait()
 
-    def _renderable(self, room: int) -> Any:
+    def _renderable(self, columns: int, room: int) -> Any:
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
         rows, rest = self.board.rows(room)
-        grid = Table.grid(padding=(0, 2))
-        # On a narrow screen the words of the last column give way, never who and what.
-        for least in (max((text.width(row[0]) for row in rows), default=1), PHASE_COLUMNS, 1):
-            grid.add_column(no_wrap=True, overflow="ellipsis", min_width=min(least, NAME_COLUMNS))
+        names = name_columns((text.width(name) for name, _, _ in rows), columns)
+        lines = []
         for name, phase, what in rows:
-            grid.add_row(Text(name), Text(phase, style=_STYLES.get(phase, "")), Text(what, style="dim"))
-        below = [line for line in (rest, self.board.total()) if line]
-        return Group(grid, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in below))
+            line = Text(name)
+            line.truncate(names, overflow="ellipsis", pad=True)
+            line.append(f"  {phase:<{PHASE_COLUMNS}}", style=_STYLES.get(phase, ""))
+            line.append(f"  {what}", style="dim")
+            lines.append(line)
+        lines += [Text(line, style="dim") for line in (rest, self.board.total()) if line]
+        for line in lines:  # what there is no room for is at the end of a line
+            line.truncate(columns, overflow="ellipsis")
+        return Group(*lines)
+
+
+def name_columns(widths: Iterable[int], columns: int) -> int:
+    """How many of a screen's columns the names get: all they want, as long as it can be seen what they are at."""
+    widest = max(widths, default=1)
+    return max(1, min(widest, max(NAME_COLUMNS, columns // 2), columns - PHASE_COLUMNS - 2))
 
 
 _STYLES = {
