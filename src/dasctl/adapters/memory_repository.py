@@ -16,7 +16,7 @@ from dasctl.core.domain import Criterion, Domain
 from dasctl.core.patterns import Ignore
 from dasctl.core.slices import Area, Scan, ScanProblem
 from dasctl.errors import RepositoryError
-from dasctl.remote import paths
+from dasctl.remote import paths, words
 from dasctl.remote.manifest import Entry, encode, order
 from dasctl.remote.paths import printable
 
@@ -90,6 +90,13 @@ class MemoryRepository:
         """See `ports.Repository`."""
         thing = self._things.get(path)
         return areas.kind_of_mode(thing.mode) if thing is not None else None
+
+    def names(self) -> Iterator[tuple[bytes, bool]]:
+        """See `ports.Repository`."""
+        tops = tuple(area.encode() for area in words.AREAS)
+        for path, thing in self._things.items():
+            if path.split(b"/")[0] in tops:
+                yield path, stat.S_ISDIR(thing.mode)
 
     def publish(self, definitions: Mapping[str, bytes], *, write: bool = True) -> dict[str, Entry]:
         """See `ports.Repository`."""

@@ -24,7 +24,7 @@ from dasctl.core import areas, exclusion
 from dasctl.core.domain import Criterion, Domain
 from dasctl.core.slices import Area, Scan, ScanProblem
 from dasctl.errors import RepositoryError
-from dasctl.remote import paths
+from dasctl.remote import paths, words
 from dasctl.remote.manifest import Entry
 from dasctl.remote.paths import printable
 
@@ -68,6 +68,17 @@ class FolderRepository:
             return None
         except OSError as error:
             raise RepositoryError(f"{printable(path)} cannot be read: {_reason(error)}") from error
+
+    def names(self) -> Iterator[tuple[bytes, bool]]:
+        """See `ports.Repository`."""
+        for area in words.AREAS:
+            top = self._root + b"/" + area.encode()
+            if self.kind_of(area.encode()) == "d":
+                yield area.encode(), True
+                for folder, folders, files in os.walk(top):
+                    base = folder[len(self._root) + 1 :] + b"/"
+                    yield from ((base + name, True) for name in folders)
+                    yield from ((base + name, False) for name in files)
 
     def publish(self, definitions: Mapping[str, bytes], *, write: bool = True) -> dict[str, Entry]:
         """See `ports.Repository`."""

@@ -13,7 +13,9 @@ from dataclasses import replace
 
 from dasctl.core import deletions, slices, targets
 from dasctl.core.deletions import Loss, Losses
+from dasctl.core.domain import Domain
 from dasctl.core.requests import SyncOptions
+from dasctl.core.slices import Slices
 from dasctl.errors import OperationFailed
 from dasctl.operations.ports import Acknowledged, Context
 from dasctl.operations.recording import Current
@@ -34,7 +36,7 @@ async def consented(
     """
     if options.mass_deletion or options.dry_run:
         return options
-    losses = await asyncio.to_thread(losses_of, ctx, now, expected, names, options)
+    losses = await asyncio.to_thread(losses_of, ctx, now.domain, now.slices, expected, names, options)
     asked = {name: loss for name, loss in losses.items() if loss.is_mass and name not in options.agreed}
     if asked:
         await _asked(ctx, asked)
@@ -44,36 +46,38 @@ async def consented(
 
 def losses_of(
     ctx: Context,
-    now: Current,
+    domain: Domain,
+    found: Slices,
     expected: Mapping[str, Acknowledged],
     names: Sequence[str],
     options: SyncOptions,
 ) -> dict[str, Loss]:
     """What each of `names` would lose, of those that would lose anything."""
     losses = Losses(kept_part=ctx.history.part)
-    found: dict[str, Loss] = {}
+    lost: dict[str, Loss] = {}
     for name in names:
-        known, wanted = expected.get(name), now.slices.by_instance[name]
+        known, wanted = expected.get(name), found.by_instance[name]
         if known is None or dict(known.parts) == dict(wanted.listing):
             continue
         loss = losses.of(
-            dict(known.parts), wanted.parts, deployed=slices.deployed_to(now.domain, name),
+            dict(known.parts), wanted.parts, deployed=slices.deployed_to(domain, name),
             chosen=deletions.chosen_by(options.only, options.exclude, options.keep.get(name, ())),
         )  # fmt: skip
         if loss is not None:
-            found[name] = loss
-    return found
+            lost[name] = loss
+    return lost
 
 
 def mass_deletions(
     ctx: Context,
-    now: Current,
+    domain: Domain,
+    found: Slices,
     expected: Mapping[str, Acknowledged],
     names: Sequence[str],
     options: SyncOptions,
 ) -> tuple[str, ...]:
-    """A line for each group of instances of which most would be deleted: the warnings of a dry run."""
-    losses = losses_of(ctx, now, expected, names, options)
+    """A line for each group of instances of which most would be deleted: the warnings of who only looks."""
+    losses = losses_of(ctx, domain, found, expected, names, options)
     return deletions.told({name: loss for name, loss in losses.items() if loss.is_mass})
 
 

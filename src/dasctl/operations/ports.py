@@ -77,6 +77,9 @@ class Repository(Protocol):
         No link is followed on the way.
         """
 
+    def names(self) -> Iterable[tuple[bytes, bool]]:
+        """All paths in the four areas, excluded ones too, and whether each is a folder; nothing is read."""
+
     def publish(self, definitions: Mapping[str, bytes], *, write: bool = True) -> Mapping[str, Entry]:
         """Keep each instance's own part of domain.yaml as a file that `read` can read; returns the entries.
 

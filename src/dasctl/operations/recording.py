@@ -10,7 +10,7 @@ from dasctl.core.config_id import config_id
 from dasctl.core.definition import definition
 from dasctl.core.domain import Criterion, Domain
 from dasctl.core.edits import Edit
-from dasctl.core.slices import Slices
+from dasctl.core.slices import Scan, Slices
 from dasctl.core.stamps import Acknowledged, Revision
 from dasctl.operations.ports import Context
 from dasctl.remote.paths import printable
@@ -75,7 +75,11 @@ def told_of(found: Slices, *, refused: bool) -> tuple[str, ...]:
 
 def slices_of(ctx: Context, domain: Domain, *, criterion: Criterion, publish: bool = True) -> Slices:
     """What each instance of `domain` needs, from the repository as it is now."""
-    scan = ctx.repository.scan(domain, criterion=criterion)
+    return slices_in(ctx, domain, ctx.repository.scan(domain, criterion=criterion), publish=publish)
+
+
+def slices_in(ctx: Context, domain: Domain, scan: Scan, *, publish: bool = True) -> Slices:
+    """The same from a scan."""
     definitions = {name: definition(domain, name) for name in domain.instances}
     return slices.build(domain, scan, ctx.repository.publish(definitions, write=publish))
 

@@ -67,7 +67,7 @@ async def sync(
         )
         steps = with_diffs if dry_run and diff else Synchronisation.node
         now, results = await synchronise(ctx, domain, names, options, look, reload=reload, steps=steps)
-        losses = mass_deletions(ctx, now, last, names, options) if dry_run else ()
+        losses = mass_deletions(ctx, domain, now.slices, last, names, options) if dry_run else ()
         forgotten = () if dry_run else remember(ctx, results)
     outcome = summed_up(
         command, results, revision=now.revision.number,
