@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dasctl.adapters import object_form
 from dasctl.adapters.memory_repository import MemoryRepository
-from dasctl.adapters.object_form import PIECE
-from dasctl.core.exchange import Piece
+from dasctl.core.delta import delta
+from dasctl.core.exchange import PIECE, Piece
 from dasctl.errors import ObjectLost, RepositoryError
 
 
@@ -40,8 +41,13 @@ class MemoryObjects:
             yield object_form.packed(data[start : start + PIECE])
 
     def delta(self, base: str, digest: str) -> bytes | None:
-        """See `ports.Objects`."""
-        return None
+        """See `ports.Objects`. Made anew at each call."""
+        try:
+            old, new = self._content(base), self._content(digest)
+        except ObjectLost:
+            return None
+        made = zlib.compress(delta(old, new), 6)
+        return made if len(made) < self.packed_size(digest) else None
 
     def collect(self, needed: Callable[[], Iterable[str]]) -> int:
         """See `ports.Objects`. It is always time."""

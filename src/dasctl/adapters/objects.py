@@ -1,27 +1,33 @@
 """Contents of the kept revisions as files: `.dasctl/objects/ab/<sha256>`.
 
-What lives here: which file is which object, and what happens where one is damaged or missing. What must not: the form of
-a file (`object_form.py`), which objects are needed.
+What lives here: which file is which object, what happens where one is damaged or missing, and when those that nobody needs
+go. What must not: the form of a file (`object_form.py`), how one is made (`object_making.py`), which are needed.
 """
 
 # Names are bytes here, and Path is text.
-# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH110, PTH120, PTH123
+# ruff: noqa: PTH100, PTH108, PTH110, PTH208
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dasctl.adapters import object_form
-from dasctl.adapters.object_form import PIECE, Damaged
+from dasctl.adapters.object_deltas import DeltaFolder
+from dasctl.adapters.object_form import Damaged
+from dasctl.adapters.object_making import ObjectMaker
 from dasctl.adapters.tree_hash import FLAGS
 from dasctl.core import areas
 from dasctl.core.exchange import Piece
-from dasctl.errors import HistoryError, ObjectLost
+from dasctl.errors import HistoryError, ObjectLost, RepositoryError
+from dasctl.remote.paths import printable
+
+MANY = 300  # objects: more are looked for by listing folders
+EVERY = 20  # revisions between two collections: what is needed is found out by reading all kept manifests
 
 log = logging.getLogger(__name__)
 
@@ -30,98 +36,208 @@ class FolderObjects:
     """The objects of the domain's folder `root`. May be used from several threads."""
 
     def __init__(self, root: Path | str) -> None:
-        self._root = os.path.abspath(os.fsencode(root))
-        self._folder = self._root + b"/" + areas.OWN_FOLDER + b"/objects"
+        base = os.path.abspath(os.fsencode(root))
+        self._folder = base + b"/" + areas.OWN_FOLDER + b"/objects"
+        self._maker = ObjectMaker(base, self._folder)
+        self._deltas = DeltaFolder(base + b"/" + areas.OWN_FOLDER + b"/deltas")
         self._paths: dict[str, bytes] = {}
+        self._sound: dict[str, int] = {}  # verified by this process, or made by it: what their pieces take
 
     def keep(self, contents: Mapping[str, bytes]) -> dict[str, bytes]:
         """See `ports.Objects`."""
         self._paths.update(contents)
-        return {d: path for d, path in contents.items() if not (self.has(d) or self._made(d, path))}
+        there = self._those_there(contents)
+        made = self._made([(digest, path) for digest, path in contents.items() if digest not in there])
+        return {digest: contents[digest] for digest, size in made.items() if size is None}
+
+    def snapshot(self, path: bytes, size: int) -> str | None:
+        """Keep the first `size` bytes of a file that is appended to; their SHA-256, or None where it has become shorter."""
+        return self._maker.snapshot(path, size)
 
     def has(self, digest: str) -> bool:
         """See `ports.Objects`."""
-        return os.path.exists(self._file(digest))
+        return os.path.exists(self._maker.place(digest))
 
     def packed_size(self, digest: str) -> int:
         """See `ports.Objects`."""
-        try:
-            handle = os.open(self._file(digest), FLAGS)
-            try:
-                return object_form.packed_size(handle)
-            finally:
-                os.close(handle)
-        except (OSError, Damaged) as error:
-            raise ObjectLost(f"object {digest}: {error}") from error
+        if digest in self._sound:
+            return self._sound[digest]
+        with self._opened(digest) as handle, self._judged(digest):
+            return object_form.packed_size(handle)
 
     def pieces(self, digest: str, *, offset: int = 0) -> Iterator[Piece]:
-        """See `ports.Objects`."""
-        try:
-            handle = os.open(self._file(digest), FLAGS)
-        except OSError as error:
-            if digest not in self._paths or not self._made(digest, self._paths[digest]):
-                raise ObjectLost(f"object {digest}: {error}") from error
-            handle = os.open(self._file(digest), FLAGS)
-        seen = hashlib.sha256()
-        try:
-            for piece in object_form.pieces(handle, offset):
-                seen.update(object_form.unpacked(piece))
-                yield piece
-            if not offset and seen.hexdigest() != digest:
-                raise Damaged("its bytes have another digest")
-        except (OSError, Damaged) as error:
-            raise ObjectLost(f"object {digest}: {error}") from error
-        finally:
-            os.close(handle)
+        """See `ports.Objects`. Verified as a whole before the first piece, once in a process."""
+        self._verify(digest)
+        with self._opened(digest) as handle, self._judged(digest):
+            yield from object_form.pieces(handle, offset)
 
     def delta(self, base: str, digest: str) -> bytes | None:
         """See `ports.Objects`."""
-        return None
+        try:
+            most = self.packed_size(digest)
+            with self._opened(base) as old, self._opened(digest) as new:
+                sizes = object_form.size_of(old)[0], object_form.size_of(new)[0]
+                if not self._deltas.fits(*sizes):
+                    return None
+            return self._deltas.of(
+                base, digest, sizes, most=most, pieces=self.pieces, as_it_is=self._file_as_it_is
+            )
+        except (ObjectLost, Damaged, OSError) as error:
+            log.debug("no delta from %s to %s: %s", base, digest, error)
+            return None
 
     def collect(self, needed: Callable[[], Iterable[str]]) -> int:
-        """See `ports.Objects`."""
-        return 0
+        """See `ports.Objects`. It is time at each EVERYth call."""
+        if not self._is_time():
+            return 0
+        wanted = frozenset(needed())
+        gone = sum(self._without(folder, wanted) for folder in self._folders())
+        self._sound = {digest: size for digest, size in self._sound.items() if digest in wanted}
+        self._remove_leftovers()
+        return gone + self._deltas.collect(wanted)
 
     def check(self, needed: Iterable[str]) -> dict[str, str]:
         """See `ports.Objects`."""
         wrong: dict[str, str] = {}
         for digest in needed:
+            self._sound.pop(digest, None)
             try:
-                for _ in self.pieces(digest):
-                    pass
+                self._verify(digest)
             except ObjectLost as error:
                 wrong[digest] = error.message
         return wrong
 
-    def _file(self, digest: str) -> bytes:
-        return self._folder + b"/" + digest[:2].encode() + b"/" + digest.encode()
+    def _made(self, wanted: list[tuple[str, bytes]]) -> dict[str, int | None]:
+        if not wanted:
+            return {}
+        made = self._maker.make(wanted)
+        self._sound.update((digest, size) for digest, size in made.items() if size is not None)
+        return made
 
-    def _made(self, digest: str, path: bytes) -> bool:
-        """Make the object of the working file at `path`; whether that still holds the content."""
-        place = self._file(digest)
-        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=b".new-", dir=os.path.dirname(place))
+    def _those_there(self, digests: Iterable[str]) -> set[str]:
+        digests = set(digests)
+        if len(digests) <= MANY:
+            return {digest for digest in digests if self.has(digest)}
+        there: set[str] = set()
+        for name in {digest[:2] for digest in digests}:
+            with suppress(FileNotFoundError):
+                there.update(os.listdir(os.fsdecode(self._folder) + "/" + name))
+        return there & digests
+
+    def _verify(self, digest: str) -> None:
+        """Read the object once, and make it anew where it is damaged or missing. Raises ObjectLost."""
+        if digest in self._sound:
+            return
         try:
-            with open(handle, "wb") as out, open(os.open(self._root + b"/" + path, FLAGS), "rb") as source:
-                seen, size = hashlib.sha256(), 0
-                out.write(object_form.head(0))
-                while (raw := source.read(PIECE)) or not size:
-                    seen.update(raw)
-                    size += len(raw)
-                    out.write(object_form.framed(object_form.packed(raw)))
-                    if not raw:
-                        break
-                out.seek(0)
-                out.write(object_form.head(size))
-            if seen.hexdigest() != digest:
-                return False
-            os.replace(beside, place)
-            beside = b""
-        except FileNotFoundError:
-            return False
+            handle = os.open(self._maker.place(digest), FLAGS)
+            try:
+                size = _verified(handle, digest)
+            finally:
+                os.close(handle)
+        except (OSError, Damaged) as error:
+            self._remade(digest, error)
+            return
+        self._sound[digest] = size
+
+    @contextmanager
+    def _opened(self, digest: str) -> Iterator[int]:
+        """A handle of the object's file, which is made anew where it is missing. Raises ObjectLost."""
+        place = self._maker.place(digest)
+        try:
+            handle = os.open(place, FLAGS)
         except OSError as error:
-            raise HistoryError(f"object {digest} cannot be written: {error.strerror}") from error
+            self._remade(digest, error)
+            handle = os.open(place, FLAGS)
+        try:
+            yield handle
         finally:
-            if beside:
-                os.unlink(beside)
-        return True
+            os.close(handle)
+
+    @contextmanager
+    def _judged(self, digest: str) -> Iterator[None]:
+        """Here damage ends in a new object for the next who asks, and in ObjectLost."""
+        try:
+            yield
+        except (OSError, Damaged) as error:
+            self._sound.pop(digest, None)
+            self._remade(digest, error)
+            raise ObjectLost(
+                f"{self._told(digest)} was damaged: {_reason(error)}; it is made anew"
+            ) from error
+
+    def _remade(self, digest: str, error: OSError | Damaged) -> None:
+        """Make the object of the working file. Raises ObjectLost where no working file holds the content."""
+        fault = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {_reason(error)}"
+        path = self._paths.get(digest)
+        try:
+            if path is not None and self._made([(digest, path)]).get(digest) is not None:
+                log.warning("%s %s; it was made anew from %s", self._told(digest), fault, printable(path))
+                return
+        except (HistoryError, RepositoryError) as cause:
+            fault += f", and cannot be made anew: {cause.message}"
+        raise ObjectLost(
+            f"{self._told(digest)} {fault}",
+            hint="no working file holds this content any more: restore .dasctl/objects from a backup, or synchronise "
+            "the repository as it is now",
+        ) from error
+
+    def _told(self, digest: str) -> str:
+        return f"the object {printable(self._maker.place(digest))}"
+
+    def _file_as_it_is(self, digest: str) -> bytes | None:
+        """The object's file, if it is the content itself."""
+        with self._opened(digest) as handle:
+            return None if object_form.size_of(handle)[1] else self._maker.place(digest)
+
+    def _is_time(self) -> bool:
+        """Count this call, in a file that grows by a byte."""
+        try:
+            counted = os.open(
+                self._folder + b"/calls", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+            )
+        except OSError:
+            return False  # nothing was ever kept, or nothing can be removed
+        try:
+            os.write(counted, b".")
+            calls = os.fstat(counted).st_size
+            if calls >= EVERY:
+                os.ftruncate(counted, 0)
+        except OSError:
+            return True  # a full disk is when collecting helps
+        finally:
+            os.close(counted)
+        return calls >= EVERY
+
+    def _folders(self) -> list[bytes]:
+        return [self._folder + b"/" + name for name in os.listdir(self._folder) if len(name) == 2]
+
+    def _without(self, folder: bytes, wanted: frozenset[str]) -> int:
+        """Remove what is not wanted; how many."""
+        unneeded = [name for name in os.listdir(folder) if name.decode("ascii", "replace") not in wanted]
+        for name in unneeded:
+            with suppress(OSError):
+                os.unlink(folder + b"/" + name)
+        return len(unneeded)
+
+    def _remove_leftovers(self) -> None:
+        """What killed commands were writing; a command that still writes has its process."""
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self._maker.fresh):
+                owner = name.split(b"-")[0]
+                if not (owner.isdigit() and os.path.exists(b"/proc/" + owner)):
+                    os.unlink(self._maker.fresh + b"/" + name)
+
+
+def _verified(handle: int, digest: str) -> int:
+    """What the pieces of a sound object take. Raises Damaged, OSError."""
+    seen, size = hashlib.sha256(), 0
+    for piece in object_form.pieces(handle):
+        seen.update(object_form.unpacked(piece))
+        size += len(piece.data)
+    if seen.hexdigest() != digest:
+        raise Damaged("its bytes have another digest")
+    return size
+
+
+def _reason(error: OSError | Damaged) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -112,7 +112,7 @@ def _filled(found: Sequence[Copy], old: Content, new: Content, end: int, anchors
     ends = [copy.new for copy in found[1:]] + [end]
     gaps = [(copy, copy.new + copy.size, stop) for copy, stop in zip(found, ends, strict=True)]
     left = sum(stop - start for _, start, stop in gaps)
-    if left < max(LEFT_OVER, len(new) // LEFT_OVER_SHARE):
+    if left < _worth_a_search(new):
         return list(found)
     filled: list[Copy] = []
     for copy, start, stop in gaps:
@@ -120,6 +120,11 @@ def _filled(found: Sequence[Copy], old: Content, new: Content, end: int, anchors
         if stop - start >= BLOCK:
             filled += anchors.fill(start, stop)
     return filled
+
+
+def _worth_a_search(new: Content) -> int:
+    """Bytes: where less of `new` is left, the whole old content is not searched for it."""
+    return max(LEFT_OVER, len(new) // LEFT_OVER_SHARE)
 
 
 class _Walk:
@@ -256,7 +261,7 @@ class _Anchors:
 
     def far(self, j: int, end: int) -> Copy | None:
         """The same anywhere in `old`, where enough is left to be worth an index."""
-        if self._index is None and end - j < LEFT_OVER:
+        if self._index is None and end - j < _worth_a_search(self._new):
             return None
         return self._first(self._far(), _FAR, j, end, j)
 

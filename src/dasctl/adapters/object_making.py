@@ -1,0 +1,287 @@
+"""Making objects of working files: read once, hashed and packed on the way, put in their place by a rename.
+
+What lives here: one file at a time, many side by side, and making them durable. What must not: reading objects, which
+are there already.
+"""
+
+# Names are bytes here, and Path is text.
+# ruff: noqa: PTH108, PTH120
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
+
+from dasctl.adapters import object_form
+from dasctl.adapters.object_form import SAMPLE
+from dasctl.adapters.tree_hash import FLAGS
+from dasctl.core.exchange import PIECE
+from dasctl.errors import HistoryError, RepositoryError
+from dasctl.remote.paths import printable
+
+WORKERS = min(4, os.cpu_count() or 1)
+BATCH = 64  # files that a thread takes at a time
+SINGLY = 8  # objects up to this number are synced one by one; more by one sync of the file system
+FICLONE = 0x40049409  # ioctl of Linux: share the blocks of another file
+MODE = 0o600
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EAGAIN)
+
+_numbers = count()
+
+
+class ObjectMaker:
+    """Makes the objects of files below `root` in `folder`. May be used from several threads."""
+
+    def __init__(self, root: bytes, folder: bytes) -> None:
+        self._root = root
+        self._folder = folder
+        self.fresh = folder + b"/new"
+
+    def place(self, digest: str) -> bytes:
+        """Where the object of this content lies."""
+        name = digest.encode("ascii")
+        return b"%s/%s/%s" % (self._folder, name[:2], name)
+
+    def make(self, wanted: Sequence[tuple[str, bytes]]) -> dict[str, int | None]:
+        """SHA-256 to what its pieces take, or None where the file holds another content by now.
+
+        When it returns, the objects survive a power cut. Raises HistoryError, RepositoryError.
+        """
+        with self._translated():
+            self._make_folders()
+            made = dict(self._side_by_side(wanted))
+            self._sync([digest for digest, size in made.items() if size is not None])
+        return made
+
+    def snapshot(self, path: bytes, size: int) -> str | None:
+        """Keep the first `size` bytes of a file that grows; their SHA-256, or None where it has become shorter."""
+        with self._translated():
+            self._make_folders()
+            source = os.open(self._root + b"/" + path, FLAGS)
+            try:
+                digest, packed = self._written(source, size, None)
+            finally:
+                os.close(source)
+            if packed is None:
+                return None
+            self._sync([digest])
+        return digest
+
+    def _make_folders(self) -> None:
+        """One by one: of those on the way, `makedirs` would leave the mode to the umask."""
+        for folder in (os.path.dirname(self._folder), self._folder, self.fresh):
+            with suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+
+    def _side_by_side(self, wanted: Sequence[tuple[str, bytes]]) -> Iterable[tuple[str, int | None]]:
+        if len(wanted) < BATCH // 4 or WORKERS == 1:
+            return self._one_by_one(wanted, threading.Event())
+        from concurrent.futures import ThreadPoolExecutor  # few commands make many
+
+        left, stop = _Shared(wanted), threading.Event()
+        with ThreadPoolExecutor(WORKERS) as pool:
+            futures = [pool.submit(self._one_by_one, left, stop) for _ in range(WORKERS)]
+            return [row for future in futures for row in future.result()]
+
+    def _one_by_one(
+        self, wanted: Iterable[tuple[str, bytes]], stop: threading.Event
+    ) -> list[tuple[str, int | None]]:
+        made: list[tuple[str, int | None]] = []
+        try:
+            for digest, path in wanted:
+                if stop.is_set():
+                    break
+                made.append((digest, self._made(digest, path)))
+        except BaseException:
+            stop.set()
+            raise
+        return made
+
+    def _made(self, digest: str, path: bytes) -> int | None:
+        try:
+            source = os.open(self._root + b"/" + path, FLAGS)
+            try:
+                raw = os.read(source, min(os.fstat(source).st_size + 1, PIECE + 1))
+                if len(raw) <= PIECE:
+                    return self._small(digest, raw)
+                return self._written(source, os.fstat(source).st_size, digest)[1]
+            finally:
+                os.close(source)
+        except OSError as error:
+            if error.filename is None or not error.filename.startswith(self._root + b"/" + path):
+                raise
+            if error.errno in _GONE:
+                return None
+            message = f"{printable(path)} cannot be read: {error.strerror}"
+            raise RepositoryError(message, hint="make it readable, or exclude it") from error
+
+    def _small(self, digest: str, raw: bytes) -> int | None:
+        """The object of a content that is one piece."""
+        if hashlib.sha256(raw).hexdigest() != digest:
+            return None
+        piece = object_form.packed(raw)
+        if piece.packed or raw.startswith(object_form.MARK):
+            raw = object_form.head(piece.raw) + object_form.framed(piece)
+        with self._beside() as (handle, beside):
+            _write(handle, raw)
+            self._put(beside, digest)
+        return len(piece.data)
+
+    def _written(self, source: int, size: int, digest: str | None) -> tuple[str, int | None]:
+        """The digest of the first `size` bytes, and what their object takes; that is None where it is not `digest`."""
+        with self._beside() as (handle, beside):
+            seen, packed = _copied(source, handle, size)
+            if packed is None or digest not in (None, seen):
+                return seen, None
+            self._put(beside, seen)
+        return seen, packed
+
+    @contextmanager
+    def _beside(self) -> Iterator[tuple[int, bytes]]:
+        """A new file, which is gone afterwards unless it was put in its place."""
+        beside = b"%s/%d-%d" % (self.fresh, os.getpid(), next(_numbers))
+        handle = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+        try:
+            yield handle, beside
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(beside)
+            raise
+        finally:
+            os.close(handle)
+
+    def _put(self, beside: bytes, digest: str) -> None:
+        place = self.place(digest)
+        try:
+            os.replace(beside, place)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                os.mkdir(os.path.dirname(place), 0o700)
+            os.replace(beside, place)
+
+    def _sync(self, digests: Sequence[str]) -> None:
+        """Let the objects survive a power cut: few one by one, many by one sync of their file system."""
+        if len(digests) > SINGLY:
+            _sync_file_system(self._folder)
+            return
+        for digest in digests:
+            place = self.place(digest)
+            for path in (place, os.path.dirname(place)):
+                handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = printable(self._folder)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise HistoryError(
+                    f"contents cannot be kept in {where}: {error.strerror}",
+                    hint="make room on the disk that holds the domain's folder, or let the domain keep fewer revisions",
+                ) from error
+            raise HistoryError(
+                f"contents cannot be kept in {where}: {error.strerror}",
+                hint="make the folder .dasctl of the domain and what is in it writable",
+            ) from error
+
+
+class _Shared:
+    """One list that several threads take from, large files as they come: none of them waits for another."""
+
+    def __init__(self, wanted: Sequence[tuple[str, bytes]]) -> None:
+        self._wanted = iter(wanted)
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        while True:
+            with self._lock:
+                batch = [row for _, row in zip(range(BATCH), self._wanted, strict=False)]
+            if not batch:
+                return
+            yield from batch
+
+
+def _copied(source: int, target: int, size: int) -> tuple[str, int | None]:
+    """Pack, or share, or copy `size` bytes: their digest, and what the pieces take; None where there are fewer."""
+    os.lseek(source, 0, os.SEEK_SET)
+    if _packs(source, size):
+        return _packed(source, target, size)
+    shared = _shared(source, target, size)
+    seen, left = hashlib.sha256(), size
+    while left and (raw := os.read(target if shared else source, min(PIECE, left))):
+        left -= len(raw)
+        seen.update(raw)
+        if not shared:
+            _write(target, raw)
+    return seen.hexdigest(), None if left else size
+
+
+def _packs(source: int, size: int) -> bool:
+    """Whether any of a few samples shrinks; what looks like a packed object must be packed."""
+    if os.pread(source, len(object_form.MARK), 0) == object_form.MARK:
+        return True
+    places = {size * part // 8 for part in range(8)}
+    return any(object_form.shrinks(os.pread(source, 2 * SAMPLE, place)) for place in places)
+
+
+def _packed(source: int, target: int, size: int) -> tuple[str, int | None]:
+    seen, left, taken = hashlib.sha256(), size, 0
+    _write(target, object_form.head(size))
+    while left and (raw := _piece(source, min(PIECE, left))):
+        left -= len(raw)
+        seen.update(raw)
+        piece = object_form.packed(raw)
+        taken += len(piece.data)
+        _write(target, object_form.framed(piece))
+    return seen.hexdigest(), None if left else taken
+
+
+def _piece(source: int, size: int) -> bytes:
+    """As many bytes as a piece has, or all that are left."""
+    raw = os.read(source, size)
+    while len(raw) < size and (more := os.read(source, size - len(raw))):
+        raw += more
+    return raw
+
+
+def _shared(source: int, target: int, size: int) -> bool:
+    """Let `target` share the blocks of `source`, where the file system can: then it is there at once."""
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+        os.ftruncate(target, size)
+    except OSError:
+        os.ftruncate(target, 0)
+        return False
+    return True
+
+
+def _write(handle: int, data: bytes) -> None:
+    written = os.write(handle, data)
+    while written < len(data):
+        written += os.write(handle, data[written:])
+
+
+def _sync_file_system(folder: bytes) -> None:
+    import ctypes  # of use only where much was written
+
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+        if sync is None:
+            os.sync()
+        elif sync(handle):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(handle)
