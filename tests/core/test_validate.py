@@ -255,3 +255,33 @@ instances:
     assert document["properties"] == {"title": "It's $5"}
     assert len(document["restart_on"]) == 1
     assert json.loads(definition(domain, "web2"))["instance"]["cluster"] is None
+
+
+NESTED = [
+    ("/srv/a", "/srv/a/web1", "it is inside the folder of the instance 'web1' of the node 'n1'", ""),
+    ("/srv/a", "/srv//a/./web1/docroot/", "it is inside the folder of the instance 'web1'", ""),
+    ("/srv/a", "/srv/a/other", "", "it is inside the directory of the node 'n1' on the same host, /srv/a"),
+    ("/srv/a", "/srv/a", "", "the node 'n1' on the same host has the same directory, /srv/a"),
+    ("/srv/a", "/srv/ab", "", ""),
+    ("~/a", "~/a/web1", "it is inside the folder of the instance 'web1'", ""),
+    ("~/a", "/srv/a/web1", "", ""),
+]
+
+
+@pytest.mark.parametrize(("outer", "inner", "fault", "warning"), NESTED)
+def test_directories_of_nodes_in_each_other(outer: str, inner: str, fault: str, warning: str) -> None:
+    nodes = {"n1": {"host": "a", "dir": outer}, "n2": {"host": "A", "dir": inner}, "n3": {"host": "b", "dir": inner}}
+    instances = {"web1": {"node": "n1", "cluster": "web"}, "web2": {"node": "n3", "cluster": "web"}}
+    domain = decoded(edited(shop(), [put("nodes", nodes), put("instances", instances)])).domain
+    told, odd = [[str(each) for each in found(domain) if "/dir" in str(each)] for found in (faults, warnings)]
+    assert (len(told), len(odd)) == (bool(fault), bool(warning)), (told, odd)
+    assert all(line.startswith("nodes/n2/dir: ") and (fault or warning) in line for line in (*told, *odd))
+
+
+def test_a_home_is_the_logins_own() -> None:
+    nodes = {
+        "n1": {"host": "a", "user": "one", "dir": "~/a"}, "n2": {"host": "a", "user": "two", "dir": "~/a/web1"},
+        "n3": {"host": "a", "port": 2222, "user": "one", "dir": "~/a/web1"},
+    }  # fmt: skip
+    domain = decoded(edited(shop(), [put("nodes", nodes)])).domain
+    assert not [each for each in (*faults(domain), *warnings(domain)) if "director" in str(each)]
