@@ -62,6 +62,10 @@ class Runner(Protocol):
 
 def run_wired(call: Call, settings: Settings, *, on_event: Callable[[Event], None]) -> Outcome:
     """The real runner: builds the context from the world, and runs the operation in it."""
+    if not call.operation.startswith("serve"):
+        from dasctl.adapters.quick_start import start_lean
+
+        start_lean()  # before anything imports asyncio
     from dasctl import wiring
 
     operation = call.resolve()

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from dasctl import __version__
 from dasctl.cli.call import Runner, Settings, run_wired
@@ -40,6 +40,15 @@ def main() -> None:
     code = run(sys.argv[1:], out=out, err=err)
     if not flushed(out, err):
         code = code or int(ExitCode.FAILED)
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process. Taking a thousand modules apart takes 20 ms; nothing is left to be written, unless a thread runs on,
+    or somebody counts lines.
+    """
+    if sys.gettrace() is None and sys.getprofile() is None and len(sys._current_frames()) == 1:
+        os._exit(code)
     sys.exit(code)
 
 
@@ -50,11 +59,13 @@ def run(arguments: Sequence[str], *, out: TextIO, err: TextIO, runner: Runner = 
         arrived = delivered(lambda: out.write(f"dasctl {__version__}\n"), err)
         return int(ExitCode.OK if arrived else ExitCode.FAILED)
 
+    from dasctl.cli.quick import recognised
     from dasctl.cli.session import Session
 
     session = Session(runner=runner, out=out, err=err)
     try:
-        return _run_commands(arguments, session)
+        plain = recognised(arguments) if COMPLETION not in os.environ else None
+        return session.run(*plain) if plain is not None else _run_commands(arguments, session)
     except DasctlError as error:
         return _report(error, arguments, session)
     except KeyboardInterrupt:

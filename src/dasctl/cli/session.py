@@ -15,11 +15,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-import typer
-
 from dasctl.cli.call import Call, Runner, Settings
 from dasctl.cli.live import LiveView, Log
-from dasctl.cli.options import settings_of
 from dasctl.cli.palette import is_screen, palette_for
 from dasctl.cli.screen import screen_for
 from dasctl.cli.show import show_messages, show_results
@@ -29,6 +26,8 @@ from dasctl.core.outcome import Outcome, failed
 from dasctl.errors import DasctlError, ExitCode, OperationFailed
 
 if TYPE_CHECKING:
+    import typer
+
     from dasctl.core.exchange import Event
 
 
@@ -116,7 +115,12 @@ class Session:
     def _run(
         self, ctx: typer.Context, call: Call, *, long: bool = False, watcher: LiveView | Log | None = None
     ) -> int:
-        settings = settings_of(ctx)
+        return self.run(call, settings_of(ctx), long=long, watcher=watcher)
+
+    def run(
+        self, call: Call, settings: Settings, *, long: bool = False, watcher: LiveView | Log | None = None
+    ) -> int:
+        """Carry out `call` and show its outcome; returns the exit code."""
         watcher = watcher or self._watcher(settings)
         call = replace(call, ask=self._asker(watcher))
         try:
@@ -182,6 +186,13 @@ def interrupted(command: str) -> Outcome:
             "interrupted", hint="what was begun on a node is finished or undone there by the next command"
         ),
     )
+
+
+def settings_of(ctx: typer.Context) -> Settings:
+    """The global options of this command line."""
+    from dasctl.cli import options  # brings the parser, which plain command lines do without
+
+    return options.settings_of(ctx)
 
 
 def session_of(ctx: typer.Context) -> Session:
