@@ -131,6 +131,8 @@ class Conversation:
             on_event=self._on_event, silence_s=run.ctx.patience_s,
         )  # fmt: skip
         self._judge(courses, reply)
+        if any(course.again for course in courses):
+            self.tried.clear()  # what came with a request that was turned away was dropped
         if run.options.dry_run:
             await self._weigh(courses)
 

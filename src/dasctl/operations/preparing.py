@@ -6,10 +6,12 @@ What lives here: the overlap. What must not: what is looked for (`recording.py`)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 from dasctl.core import requests
+from dasctl.core.definition import definition
 from dasctl.core.domain import Domain
 from dasctl.core.outcome import FAILED, Problem, Result
 from dasctl.core.requests import Deltas, SyncOptions
@@ -54,8 +56,14 @@ async def prepare(
 def _sending(ctx: Context, now: Current, options: SyncOptions) -> Sending:
     contents = now.slices.contents
     if options.dry_run:
-        return Sending(ctx.objects, ThoughtOf(ctx.objects, contents, ctx.repository))
+        given = {sha256(text).hexdigest(): text for text in _definitions(now.domain)}
+        return Sending(ctx.objects, ThoughtOf(ctx.objects, contents, ctx.repository, given))
     return Sending(ctx.objects, Weights(ctx.objects, contents))
+
+
+def _definitions(domain: Domain) -> Iterable[bytes]:
+    """The instances' own parts of domain.yaml, which a dry run does not write down."""
+    return (definition(domain, name) for name in domain.instances)
 
 
 async def _ahead(run: Synchronisation, names: Sequence[str]) -> None:

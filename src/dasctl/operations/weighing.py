@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dasctl.core.exchange import PIECE
-from dasctl.core.packing import packed
+from dasctl.core.packing import packed, packed_delta, unpacked
 from dasctl.core.sending import Item, Plan, whole
 from dasctl.errors import ObjectLost, RepositoryError
 from dasctl.operations.contents import Blocks, OnSent
 from dasctl.operations.ports import Objects, Repository
+
+MOST_THOUGHT = 64 << 20  # bytes of a content of which a dry run makes a delta in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ class Weights:
     def _item(self, order: Order, digest: str, size: int) -> Item:
         straight = whole(digest, size, self._weight(digest, size), order.offsets.get(digest, 0))
         base = order.ancestors.get(digest)
-        delta = self._delta(base, digest) if base is not None else None
+        delta = self._delta(base, digest, size) if base is not None else None
         if delta is None or delta >= straight.travels:
             return straight
         return Item(digest=digest, size=size, base=base, travels=delta)
@@ -79,7 +81,7 @@ class Weights:
                 return size
         return self._packed[digest]
 
-    def _delta(self, base: str, digest: str) -> int | None:
+    def _delta(self, base: str, digest: str, size: int) -> int | None:
         if (base, digest) not in self._deltas:
             made = None if digest in self.changed else self._objects.delta(base, digest)
             self._deltas[base, digest] = None if made is None else len(made)
@@ -87,11 +89,21 @@ class Weights:
 
 
 class ThoughtOf(Weights):
-    """The same for a dry run, which keeps nothing: what has no object yet is packed in memory, and forgotten again."""
+    """The same for a dry run, which keeps nothing: what has no object yet is packed in memory, and forgotten again.
 
-    def __init__(self, objects: Objects, paths: Mapping[str, bytes], repository: Repository) -> None:
+    `given` are contents that no file holds yet. Contents of more than MOST_THOUGHT bytes count as if they went whole.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        paths: Mapping[str, bytes],
+        repository: Repository,
+        given: Mapping[str, bytes],
+    ) -> None:
         super().__init__(objects, paths)
         self._repository = repository
+        self._given = given
 
     def _keep(self, order: Order) -> None:
         pass
@@ -100,15 +112,36 @@ class ThoughtOf(Weights):
         if digest not in self._packed:
             if self._objects.has(digest):
                 return super()._weight(digest, size)
-            self._packed[digest] = self._measured(digest, size)
+            try:
+                self._packed[digest] = sum(len(packed(piece).data) for piece in self._pieces(digest))
+            except RepositoryError:
+                return size
         return self._packed[digest]
 
-    def _measured(self, digest: str, size: int) -> int:
+    def _delta(self, base: str, digest: str, size: int) -> int | None:
+        if self._objects.has(digest) or size > MOST_THOUGHT:
+            return super()._delta(base, digest, size)
+        if (base, digest) not in self._deltas:
+            self._deltas[base, digest] = self._thought_of(base, digest)
+        return self._deltas[base, digest]
+
+    def _thought_of(self, base: str, digest: str) -> int | None:
+        from dasctl.core.delta import delta  # most commands make none
+
         try:
-            pieces = self._repository.read(self._paths[digest], piece=PIECE)
-            return sum(len(packed(piece).data) for piece in pieces)
-        except (KeyError, RepositoryError):
-            return size
+            old = b"".join(unpacked(piece) for piece in self._objects.pieces(base))
+            new = b"".join(self._pieces(digest))
+        except RepositoryError:
+            return None
+        return len(packed_delta(delta(old, new)))
+
+    def _pieces(self, digest: str) -> Iterable[bytes]:
+        if digest in self._given:
+            data = self._given[digest]
+            return [data[start : start + PIECE] for start in range(0, max(len(data), 1), PIECE)]
+        if digest not in self._paths:
+            raise RepositoryError(f"no file holds the content {digest}")
+        return self._repository.read(self._paths[digest], piece=PIECE)
 
 
 class Sending:
