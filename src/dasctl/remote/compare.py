@@ -260,7 +260,9 @@ class _Planner:
         elif same_content(actual, after):
             mode = self._mode(path, actual, before, after)
             if (actual.mode, actual.mtime) != (mode, after.mtime):
-                self.plan.touch.append(after._replace(mode=mode))
+                # What other names of the file have for mode and modtime is not ours to change: it gets a copy.
+                shared = path in self.seen.shared and after.kind == "f"
+                (self.plan.place if shared else self.plan.touch).append(after._replace(mode=mode))
                 if actual.mode == mode:
                     self.plan.changes.append((path, "modtime"))
         else:

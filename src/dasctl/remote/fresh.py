@@ -122,6 +122,12 @@ class Fresh:
     def size(self, digest: bytes) -> int:
         return self.waiting[digest][0].size
 
+    def beginning(self, digest: bytes) -> int:
+        """How many bytes of its beginning are there now."""
+        if digest not in self.begun:
+            return 0
+        return staging.begun(self.place, digest, self.size(digest))
+
     def bytes_missing(self) -> int:
         """The space that the files still take once all is there."""
         total = 0

@@ -223,29 +223,39 @@ def _line(name: str, root: bytes, line: bytes) -> None:
 def _order_and_folders(
     name: str, root: bytes, lines: list[bytes], before: list[bytes], checked: set[bytes]
 ) -> None:
-    """Every line stands behind the one that it follows in canonical order, and behind its folder.
+    """Every line stands behind the one that it follows in canonical order, and its folder is there.
 
     Lines that are known and have kept their order need no look, unless a folder went.
     """
     present = set(lines)
-    gone = [line for line in before if line not in present]
-    folders = {line.split(b" ", 5)[5] for line in lines if line[:1] == b"d"}
-    trusted = [line for line in before if line in present] == [line for line in lines if line in checked]
-    if not trusted or any(line[:1] == b"d" and line.split(b" ", 5)[5] not in folders for line in gone):
+    folders = {_path(line) for line in lines if line[:1] == b"d"}
+    if any(line[:1] == b"d" and line not in present and _path(line) not in folders for line in before):
+        _folders_there(name, root, lines, folders)
+    else:
+        _folders_there(name, root, [line for line in lines if line not in checked], folders)
+    if [line for line in before if line in present] != [line for line in lines if line in checked]:
         checked = set()
-    key, previous, last = manifest.order, b"", False
-    for number, line in enumerate(lines):
+    previous, key, last = b"", b"", True  # the line before, its key where it is known
+    for line in lines:
         fresh = line not in checked
         if fresh or last:
-            path = line.split(b" ", 5)[5]
-            if number and not last:
-                previous = key(lines[number - 1].split(b" ", 5)[5])
-            if key(path) <= previous:
-                raise BadMessage("part %s: a manifest out of order at %r" % (name, path))
-            if path != root and path.rpartition(b"/")[0] not in folders:
-                raise BadMessage("part %s: the folder of %r is missing" % (name, path))
-            previous = key(path)
-        last = fresh
+            before_it = key or (manifest.order(_path(previous)) if previous else b"")
+            key = manifest.order(_path(line))
+            if key <= before_it:
+                raise BadMessage("part %s: a manifest out of order at %r" % (name, _path(line)))
+        else:
+            key = b""
+        previous, last = line, fresh
+
+
+def _folders_there(name: str, root: bytes, lines: list[bytes], folders: set[bytes]) -> None:
+    above = {_path(line).rpartition(b"/")[0] for line in lines}
+    for folder in above - folders - {root.rpartition(b"/")[0]}:
+        raise BadMessage("part %s: the folder %r is missing" % (name, folder))
+
+
+def _path(line: bytes) -> bytes:
+    return line.split(b" ", 5)[5]
 
 
 def _entry(entry: manifest.Entry) -> None:

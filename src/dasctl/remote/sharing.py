@@ -289,7 +289,8 @@ def base(works: list[Work], neighbours: Neighbours, digest: bytes) -> int | None
 
 def told(work: Work) -> list[str | list[str | int]]:
     """The contents that have to be sent, as the reply tells them: with what is there of their beginning."""
-    begun = work.fresh.begun if work.fresh is not None else {}
-    return [
-        [digest.decode(), begun[digest]] if begun.get(digest) else digest.decode() for digest in work.needs
-    ]
+    lines: list[str | list[str | int]] = []
+    for digest in work.needs:
+        there = _fresh(work).beginning(digest)
+        lines.append([digest.decode(), there] if there else digest.decode())
+    return lines

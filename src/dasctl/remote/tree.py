@@ -22,13 +22,15 @@ OTHER = "o"  # a socket, a device, a fifo: never in a manifest
 
 class Seen:
     """What a walk found. `same`: paths that are as known; `other`: entries that differ from what is known, or are not
-    known (files without a digest unless they were read); `problems`: (path, message)."""
+    known (files without a digest unless they were read); `problems`: (path, message); `shared`: files that have further
+    names, somewhere."""
 
-    __slots__ = ("other", "problems", "same", "unseen")
+    __slots__ = ("other", "problems", "same", "shared", "unseen")
 
     def __init__(self) -> None:
         self.same: set[bytes] = set()
         self.other: dict[bytes, Entry] = {}
+        self.shared: set[bytes] = set()
         self.problems: list[tuple[bytes, str]] = []
         self.unseen: list[bytes] = []  # folders that could not be listed
 
@@ -90,6 +92,8 @@ def _walk_area(
                     b"%s%d %d " % (head, status.st_size, status.st_mtime_ns)
                 ):
                     same(path)
+                    if status.st_nlink != 1:
+                        seen.shared.add(path)
                     continue
             elif mode & 0o170000 == 0o040000:
                 pending.append(path)
@@ -118,6 +122,8 @@ def _note(
         entry = _plain(path, status, b"")
         if path not in known or not matches(entry, known[path]):
             seen.problems.append((path, error.strerror or str(error)))
+    if entry.kind == "f" and status.st_nlink != 1:
+        seen.shared.add(path)
     line = known.get(path)
     if line is not None and matches(entry, line):
         seen.same.add(path)
