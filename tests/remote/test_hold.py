@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -308,6 +309,7 @@ def test_beats_go_out_while_it_waits_and_its_end_is_the_links(tmp_path: Path, ro
         helper.stdin.write(hold(tmp_path) + CONTENTS + END)
         heard = b""
         while heard.count(b'"event":"beat"') < 2:
+            assert select.select([helper.stdout], [], [], 15 * words.BEAT_S)[0], "no sign of life"
             piece = helper.stdout.read(1 << 16)
             assert piece
             heard += piece

@@ -233,6 +233,30 @@ def test_dry_run_leaves_an_instance_as_it_is(tmp_path: Path) -> None:
     assert everything(root) == before
 
 
+class Killed(BaseException):
+    pass
+
+
+def test_dry_run_leaves_an_interrupted_commit_as_it_is(tmp_path: Path) -> None:
+    das, root = synced(tmp_path)
+
+    def kill(operation: str) -> None:
+        if (root / ".dasctl/journal").exists():
+            raise Killed
+
+    changed = shop().file("config/app.conf", b"port=2").without("docroot/copy.html")
+    with pytest.raises(Killed):
+        das.one(changed, before=kill)
+    before = everything(root)
+    das.revision -= 1
+    verdict = das.one(changed, dry_run=True)
+    assert (verdict["verdict"], verdict["interrupted"]) == ("done", True)
+    assert everything(root) == before
+    das.expects["web1"] = das.revision
+    assert das.one(changed)["verdict"] in ("done", "unchanged")
+    assert on_disk(root) == changed.entries
+
+
 def test_dry_run_tells_what_would_travel(tmp_path: Path) -> None:
     das, root = synced(tmp_path)
     das.sync(Tree().file("lib/theirs", b"the neighbour's"), "web2")
