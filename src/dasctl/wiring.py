@@ -63,9 +63,7 @@ def run(
     ask: Callable[[str], bool] | None = None,
 ) -> Outcome:
     """Run `operation` on the domain that is meant; a DasctlError becomes its outcome. `ask`: see `Context`."""
-    return _timed(
-        command, lambda: _with_revision(replace(connected(options, on_event), ask=ask), operation)
-    )
+    return _timed(command, lambda: _with_revision(replace(connected(options, on_event), ask=ask), operation))
 
 
 async def _with_revision(context: Context, operation: Callable[[Context], Awaitable[Outcome]]) -> Outcome:
@@ -99,20 +97,11 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
     links = _Ssh(store, options.timeout_s, limit=options.limit)
     return Context(
         store=store, repository=FolderRepository(root),
-        history=SqliteHistory(root, kept=_revisions_kept(store)), objects=FolderObjects(root),
-        links=links, host_keys=links,
+        history=SqliteHistory(root), objects=FolderObjects(root), links=links, host_keys=links,
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
         bundles=_LateBundles(),
     )  # fmt: skip
-
-
-def _revisions_kept(store: YamlStore) -> int:
-    """What the domain says. An invalid one is the operation's to tell: to a member not with all its faults."""
-    try:
-        return store.load().domain.revisions
-    except DasctlError:
-        return 20
 
 
 def outside(options: Options, on_event: Callable[[Event], None]) -> Outside:
@@ -184,7 +173,11 @@ class _LateBundles:
     """ports.Bundles, imported when one is written: zip files are of use to one command only."""
 
     def write(
-        self, file: Path, plan: Plan, content: Callable[[str], Iterable[bytes]], on_written: Callable[[int], None]
+        self,
+        file: Path,
+        plan: Plan,
+        content: Callable[[str], Iterable[bytes]],
+        on_written: Callable[[int], None],
     ) -> BundleFile:
         from dasctl.adapters.bundles import ZipBundles
 

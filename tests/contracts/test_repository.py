@@ -1,5 +1,7 @@
 """One suite for both repositories; below it, what only a folder on a disk can get wrong."""
 
+import contextlib
+import hashlib
 import os
 import socket
 import stat
@@ -15,6 +17,7 @@ import pytest
 from dasctl.adapters import tree_hash, tree_index
 from dasctl.adapters.history import SqliteHistory
 from dasctl.adapters.memory_repository import MemoryRepository
+from dasctl.adapters.objects import FolderObjects
 from dasctl.adapters.tree import FolderRepository
 from dasctl.core.domain import Application, Areas, Domain, Patterns, Settings
 from dasctl.errors import RepositoryError
@@ -520,25 +523,45 @@ def test_files_that_come_and_go_do_not_stop_a_scan(folder):
         thread.join(60)
 
 
-def test_a_file_that_keeps_changing_is_an_error(folder):
-    folder.put_file(b"docroot/log", b"x" * 20_000_000)
+@contextlib.contextmanager
+def happening(strike):
+    """`strike` is called with the log's handle all the time."""
     stop = threading.Event()
 
-    def grow():
-        with open(folder.root + b"/docroot/log", "ab", buffering=0) as file:
-            while not stop.is_set():
-                file.write(b"x")
-                time.sleep(0.0002)
+    def go_on():
+        while not stop.is_set():
+            strike()
+            time.sleep(0.0002)
 
-    thread = threading.Thread(target=grow)
+    thread = threading.Thread(target=go_on)
     thread.start()
     try:
-        with pytest.raises(RepositoryError, match="docroot/log keeps changing"):
-            scan(folder)
+        yield
     finally:
         stop.set()
         thread.join(60)
-    assert scan(folder).areas["docroot"].entries[-1].size >= 20_000_000
+
+
+def test_a_file_that_is_rewritten_without_pause_is_an_error(folder):
+    folder.put_file(b"docroot/log", b"x" * 20_000_000)
+    with open(folder.root + b"/docroot/log", "r+b", buffering=0) as file:
+        with happening(lambda: os.pwrite(file.fileno(), b"y", 5)):
+            with pytest.raises(RepositoryError, match="docroot/log keeps changing"):
+                scan(folder)
+    assert scan(folder).areas["docroot"].entries[-1].size == 20_000_000
+
+
+def test_a_file_that_grows_without_pause_is_taken_as_it_was(folder):
+    """And kept at once, as nobody can read the same again."""
+    folder.put_file(b"docroot/log", b"x" * 20_000_000)
+    with open(folder.root + b"/docroot/log", "ab", buffering=0) as file, happening(lambda: file.write(b"x")):
+        entry = scan(folder).areas["docroot"].entries[-1]
+    assert entry.size >= 20_000_000
+    assert entry.digest.decode() == hashlib.sha256(b"x" * entry.size).hexdigest()
+    objects = FolderObjects(os.fsdecode(folder.root))
+    assert objects.keep({entry.digest.decode(): b"docroot/log"}) == {}
+    assert objects.check([entry.digest.decode()]) == {}
+    assert scan(folder).areas["docroot"].entries[-1].size > entry.size
 
 
 LOOK_AS_NOBODY = """

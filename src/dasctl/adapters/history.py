@@ -119,7 +119,7 @@ class SqliteHistory:
         with self._reading() as rows:
             return [_revision(row) for row in rows(query, (-1 if limit is None else limit,))]
 
-    def record(self, revision: Revision, parts: Mapping[str, bytes]) -> Revision:
+    def record(self, revision: Revision, parts: Mapping[str, bytes], *, keep: int | None = None) -> Revision:
         """See `ports.History`."""
         with self._writing() as database:
             rows = _Rows(database)
@@ -133,7 +133,7 @@ class SqliteHistory:
             database.executemany(
                 "INSERT INTO revision_parts VALUES (?, ?)", [(following, digest) for digest in parts]
             )
-            database.execute(FORGET_OLD, (self._kept,))
+            database.execute(FORGET_OLD, (self._kept if keep is None else max(keep, 1),))
             database.execute(FORGET_UNUSED)
         return sealed
 
@@ -213,9 +213,20 @@ class SqliteHistory:
     def parts_of(self, number: int) -> dict[str, bytes] | None:
         """See `ports.History`. Parts that were damaged count as not kept."""
         with self._reading() as rows:
-            digests = [row[0] for row in rows("SELECT digest FROM revision_parts WHERE number = ?", (number,))]
+            digests = [
+                row[0] for row in rows("SELECT digest FROM revision_parts WHERE number = ?", (number,))
+            ]
         found = {digest: data for digest in digests if (data := self.part(digest)) is not None}
         return found if digests and len(found) == len(digests) else None
+
+    def parts(self, number: int | None = None) -> list[str]:
+        """See `ports.History`."""
+        with self._reading() as rows:
+            if number is None:
+                found = rows("SELECT digest FROM parts", ())
+            else:
+                found = rows("SELECT digest FROM revision_parts WHERE number = ?", (number,))
+            return [digest for (digest,) in found]
 
     def restart_at(self, number: int) -> None:
         """See `ports.History`."""

@@ -41,7 +41,9 @@ class MemoryHistory:
     def revisions(self, *, limit: int | None = None) -> list[Revision]:
         return self._chain[::-1][:limit]
 
-    def record(self, revision: Revision, parts: Mapping[str, bytes]) -> Revision:
+    def record(self, revision: Revision, parts: Mapping[str, bytes], *, keep: int | None = None) -> Revision:
+        if keep is not None:
+            self._kept = max(keep, 1)
         head = self.head()
         number = max(head.number + 1 if head else 1, self._next)
         sealed = replace(revision, number=number, when=float(revision.when)).sealed(
@@ -79,6 +81,11 @@ class MemoryHistory:
         if number not in {revision.number for revision in self._chain[-self._kept :]}:
             return None
         return {digest: self._parts[digest] for digest in self._of_revision[number]}
+
+    def parts(self, number: int | None = None) -> list[str]:
+        if number is None:
+            return list(self._parts)
+        return [digest for digest in self._of_revision.get(number, ()) if digest in self._parts]
 
     def restart_at(self, number: int) -> None:
         check_restart(self._chain[-1].number if self._chain else 0, number)

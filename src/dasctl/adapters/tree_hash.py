@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from dasctl.core import areas
 from dasctl.errors import RepositoryError
 from dasctl.remote.paths import printable
 
@@ -72,23 +73,52 @@ def _hash_or_error(root: bytes, path: bytes) -> Hashed | OSError:
 
 
 def hash_file(root: bytes, path: bytes) -> Hashed:
-    """The file at `path` below `root`. Raises OSError, Moved, and RepositoryError where it keeps changing."""
+    """The file at `path` below `root`. Raises OSError, Moved, and RepositoryError where it keeps changing.
+
+    One that grows without pause, a log, is taken as it was when it was opened, and kept as an object at once: what was
+    hashed could not be read again. Its stat is the one from before, so it is looked at again the next time.
+    """
+    grows = True
     for _ in range(TRIES):
-        handle = os.open(root + b"/" + path, FLAGS)
+        handle = _opened(root, path)
         try:
             before = os.fstat(handle)
-            if not stat.S_ISREG(before.st_mode):
-                raise Moved
             digest, size = _digest(handle, before.st_size)
             after = os.fstat(handle)
         finally:
             os.close(handle)
         if size == after.st_size and _times(before) == _times(after):
             return Hashed(digest=digest, stat=after)
+        grows = grows and after.st_size > before.st_size
+    return _changing(root, path, grows=grows)
+
+
+def _changing(root: bytes, path: bytes, *, grows: bool) -> Hashed:
+    from dasctl.adapters.object_making import ObjectMaker  # most scans never need it
+
+    if grows:
+        handle = _opened(root, path)
+        try:
+            before = os.fstat(handle)
+        finally:
+            os.close(handle)
+        maker = ObjectMaker(root, root + b"/" + areas.OWN_FOLDER + b"/objects")
+        digest = maker.snapshot(path, before.st_size)
+        if digest is not None:
+            return Hashed(digest=digest.encode("ascii"), stat=before)
     raise RepositoryError(
         f"{printable(path)} keeps changing while it is read",
         hint="wait until it is written, or exclude it under domain: exclude: in config/domain.yaml",
     )
+
+
+def _opened(root: bytes, path: bytes) -> int:
+    """A handle of a file. Raises Moved where something else has taken its place."""
+    handle = os.open(root + b"/" + path, FLAGS)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Moved
+    return handle
 
 
 def _times(seen: os.stat_result) -> tuple[int, int, int]:

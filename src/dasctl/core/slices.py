@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dasctl.core import areas
 from dasctl.core.contents import Contents
@@ -98,13 +98,15 @@ class Slice:
 class Slices:
     """All slices of a domain. `contents` maps the SHA-256 (hex) of each file to its path below the domain's
     folder; `state` is the digest of the whole repository and `domain.yaml`; `repository` the repository's own areas
-    by digest; `problems` all that is not synchronised: what the scan found, and what was found on the way here.
+    by digest; `definitions` the SHA-256 of the instances' own parts of domain.yaml, and where they lie; `problems` all
+    that is not synchronised: what the scan found, and what was found on the way here.
     """
 
     by_instance: Mapping[str, Slice]
     contents: Mapping[str, bytes]
     state: str
     repository: Mapping[str, bytes]
+    definitions: Mapping[str, bytes] = field(default_factory=dict)
     problems: tuple[ScanProblem, ...] = ()
 
 
@@ -133,12 +135,11 @@ def build(domain: Domain, scan: Scan, definitions: Mapping[str, Entry]) -> Slice
     found = (
         ScanProblem(path=path, message=message, refused=refused) for path, message, refused in folder.problems
     )
+    own = {entry.digest.decode("ascii"): entry.path for entry in definitions.values()}
     return Slices(
         by_instance=by_instance,
-        contents=Contents(
-            [area.data for area in scan.areas.values()],
-            {entry.digest.decode("ascii"): entry.path for entry in definitions.values()},
-        ),
+        contents=Contents([area.data for area in scan.areas.values()], own),
+        definitions=own,
         state=scan.state,
         repository={area.digest: area.data for area in scan.areas.values()},
         problems=(*scan.problems, *found),

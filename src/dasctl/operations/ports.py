@@ -60,6 +60,12 @@ class Store(Protocol):
 class Repository(Protocol):
     """The contents of the domain's folder."""
 
+    def scan_ahead(self, domain: Domain, *, criterion: Criterion) -> None:
+        """Begin now what `scan` with this very domain and criterion will ask for, if that can be done beside all else.
+
+        What changes in between may be in it or not. Raises nothing: `scan` does.
+        """
+
     def scan(self, domain: Domain, *, criterion: Criterion) -> Scan:
         """Look at all areas; what cannot be synchronised (sockets, devices, links that lead out) is in `problems`.
 
@@ -147,9 +153,11 @@ class History(Protocol):
     def revisions(self, *, limit: int | None = None) -> list[Revision]:
         """The last revisions, the newest first."""
 
-    def record(self, revision: Revision, parts: Mapping[str, bytes]) -> Revision:
+    def record(self, revision: Revision, parts: Mapping[str, bytes], *, keep: int | None = None) -> Revision:
         """Append: gives `revision` the next number, whatever number it comes with, seals it onto the chain, and keeps its
         parts (digest to canonical bytes). Returns it as recorded. Atomic, durable.
+
+        `keep`: of how many of the last revisions the parts stay kept; None: of as many as the history was made with.
         """
 
     def acknowledged(self, instances: Iterable[str]) -> dict[str, Acknowledged]:
@@ -169,6 +177,9 @@ class History(Protocol):
 
     def part(self, digest: str) -> bytes | None:
         """The canonical bytes of a part that is still kept."""
+
+    def parts(self, number: int | None = None) -> list[str]:
+        """The digests of the parts that are kept: of this revision, or all, those that instances confirmed included."""
 
     def parts_of(self, number: int) -> dict[str, bytes] | None:
         """The parts that were recorded with a revision (digest to canonical bytes); None where they are kept no more."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from dasctl.core import slices
 from dasctl.core.config_id import config_id
@@ -12,11 +13,15 @@ from dasctl.core.domain import Criterion, Domain
 from dasctl.core.edits import Edit
 from dasctl.core.slices import Scan, Slices
 from dasctl.core.stamps import Acknowledged, Revision
+from dasctl.errors import RepositoryError
+from dasctl.operations.keeping import keep_contents, needed
 from dasctl.operations.ports import Context
 from dasctl.remote.paths import printable
 
 EDITED_IN_PLACE = "files edited in place"
 FIRST_SEEN = "the domain as it was first seen"
+LOOKS = 3  # at a repository whose files change while they are kept
+NAMED = 5  # of them in a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +51,29 @@ def current(
     what the caller has loaded already, and goes on with. Without `publish` nothing at all is written.
     """
     domain = domain or ctx.store.load()
-    found = slices_of(ctx, domain, criterion=criterion or domain.domain.criterion, publish=publish)
-    head = ctx.history.head()
+    criterion = criterion or domain.domain.criterion
+    moved: Mapping[str, bytes] = {}
+    for _ in range(LOOKS):
+        found = slices_of(ctx, domain, criterion=criterion, publish=publish)
+        head = ctx.history.head()
+        now = _compared(ctx, domain, found, head, summary)
+        if not (now.new and record):
+            return now
+        moved = keep_contents(ctx, found, head)
+        if not moved:
+            recorded = ctx.history.record(now.revision, found.repository, keep=domain.domain.revisions)
+            ctx.objects.collect(partial(needed, ctx, found))
+            return replace(now, revision=recorded)
+        criterion = "hash"
+    names = ", ".join(printable(path) for path in sorted(moved.values())[:NAMED])
+    raise RepositoryError(
+        f"changed each time while they were read: {names}",
+        hint="run the command again when they rest, or exclude them under domain: exclude: in config/domain.yaml",
+    )
+
+
+def _compared(ctx: Context, domain: Domain, found: Slices, head: Revision | None, summary: str) -> Current:
+    """What was found: the revision `head`, or the new one that it makes, not recorded yet."""
     membership, epoch = config_id(domain), ctx.history.epoch()
     told = {"warnings": told_of(found, refused=False), "refused": told_of(found, refused=True)}
     if head is not None and (head.state, head.config_id, head.epoch) == (found.state, membership, epoch):
@@ -57,10 +83,7 @@ def current(
         host=ctx.who.host, when=ctx.clock.now(), command=ctx.who.command,
         summary=FIRST_SEEN if head is None and summary == EDITED_IN_PLACE else summary, state=found.state,
     )  # fmt: skip
-    if record:
-        revision = ctx.history.record(revision, found.repository)
-    else:
-        revision = revision.sealed(head.digest if head else "")
+    revision = revision.sealed(head.digest if head else "")
     return Current(domain=domain, slices=found, revision=revision, new=True, **told)
 
 

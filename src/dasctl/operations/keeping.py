@@ -1,0 +1,50 @@
+"""The contents of a revision, kept as objects before the revision is recorded; and which contents kept revisions need.
+
+What lives here: which contents are new. What must not: how objects are made (`adapters/objects.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from dasctl.core.slices import Slices
+from dasctl.core.stamps import Revision
+from dasctl.operations.ports import Context
+
+_CONTENT = re.compile(rb"(?:\A|\0)f [0-7]+ \d+ -?\d+ ([0-9a-f]{64}) ")
+
+
+def keep_contents(ctx: Context, found: Slices, head: Revision | None) -> dict[str, bytes]:
+    """Keep what `found` holds and `head` does not, and the instances' own parts of domain.yaml.
+
+    Returns the contents whose files hold another one by now, with their paths: look again. Where the parts of `head` are
+    not kept any more, all contents are looked for.
+    """
+    known = set(ctx.history.parts(head.number)) if head is not None else set()
+    new = [data for digest, data in found.repository.items() if digest not in known]
+    old: set[bytes] = set()
+    for digest in known.difference(found.repository):
+        old.update((ctx.history.part(digest) or b"").split(b"\0"))
+    contents = dict(found.definitions)
+    for data in new:
+        for line in data.split(b"\0"):
+            if line[:1] == b"f" and line not in old:
+                _, _, _, _, content, path = line.split(b" ", 5)
+                contents[content.decode("ascii")] = path
+    return ctx.objects.keep(contents)
+
+
+def needed(ctx: Context, found: Slices) -> Iterator[str]:
+    """All contents that a kept revision or an acknowledged part has, and those of `found`. Reads all kept parts."""
+    yield from found.definitions
+    for data in found.repository.values():
+        yield from _contents_of(data)
+    for digest in ctx.history.parts():
+        if digest not in found.repository:
+            yield from _contents_of(ctx.history.part(digest) or b"")
+
+
+def _contents_of(data: bytes) -> Iterator[str]:
+    for content in _CONTENT.findall(data):
+        yield content.decode("ascii")
