@@ -61,6 +61,9 @@ class MemoryRepository:
             if place != path and not place.startswith(below)
         }
 
+    def scan_ahead(self, domain: Domain, *, criterion: Criterion) -> None:
+        """See `ports.Repository`. Nothing takes time here."""
+
     def scan(self, domain: Domain, *, criterion: Criterion) -> Scan:
         """See `ports.Repository`. Both criteria see the same: there is no index to believe."""
         found: dict[str, Area] = {}

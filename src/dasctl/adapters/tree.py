@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from dasctl.adapters import tree_index
+from dasctl.adapters import tree_ahead, tree_index
 from dasctl.adapters.beside import write_beside
+from dasctl.adapters.tree_ahead import ScanAhead
 from dasctl.adapters.tree_hash import FLAGS, Moved, hash_files
 from dasctl.adapters.tree_index import Index, IndexedFolder, Patterns, Record
 from dasctl.adapters.tree_walk import Walk, Walked, holds, record_of
@@ -34,15 +35,36 @@ DEFINITION_MODE = 0o644
 
 
 class FolderRepository:
-    """The domain's folder `root`. Holds nothing open; the index in `.dasctl/index` is a cache."""
+    """The domain's folder `root`. Holds nothing open but a scan ahead; the index in `.dasctl/index` is a cache."""
 
     def __init__(self, root: Path | str) -> None:
         self._root = os.path.abspath(os.fsencode(root))
         self._own = self._root + b"/" + areas.OWN_FOLDER
+        self._ahead: tuple[Domain, Criterion, ScanAhead] | None = None
+
+    def scan_ahead(self, domain: Domain, *, criterion: Criterion) -> None:
+        """See `ports.Repository`."""
+        self._drop_ahead()
+        ahead = tree_ahead.begin(self._own + b"/index", lambda: self._scan(domain, criterion))
+        self._ahead = (domain, criterion, ahead) if ahead is not None else None
 
     def scan(self, domain: Domain, *, criterion: Criterion) -> Scan:
         """See `ports.Repository`."""
+        if self._ahead is not None and self._ahead[0] is domain and self._ahead[1] == criterion:
+            ahead, self._ahead = self._ahead[2], None
+            found = ahead.result()
+            if found is not None:
+                return found
+        self._drop_ahead()
+        return self._scan(domain, criterion)
+
+    def _scan(self, domain: Domain, criterion: Criterion) -> Scan:
         return _Look(self._root, domain, criterion).scan()
+
+    def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead[2].drop()
+            self._ahead = None
 
     def read(self, path: bytes, *, piece: int) -> Iterator[bytes]:
         """See `ports.Repository`. Walked by directory handles: no link is followed, wherever it leads."""

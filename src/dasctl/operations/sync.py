@@ -61,6 +61,7 @@ async def sync(
             domain, full=full, dry_run=dry_run, criterion=criterion, deviations=deviations,
             only=only, exclude=exclude, together=together, yes=yes, verify=verify,
         )  # fmt: skip
+        ctx.repository.scan_ahead(domain, criterion=criterion or domain.domain.criterion)
         moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
         look = partial(
             current, ctx, domain=domain, criterion=criterion, record=not dry_run, publish=not dry_run
