@@ -125,3 +125,74 @@ def test_killed_ahead_of_every_change(tmp_path: Path, how: str) -> None:
         (root / "docroot" / "closed").chmod(0o755)
     assert number > 40
     assert on_disk(root) == new().entries
+
+
+def first_tree() -> Tree:
+    """A new instance: folders that are placed whole, a content twice, a large one, links, read-only folders."""
+    return (
+        Tree()
+        .file("config/a", b"one", 0o600, mtime=-5)
+        .file("config/again", b"one")
+        .file("docroot/deep/er/x", b"two", 0o444)
+        .file("docroot/large", bytes(range(256)) * 5000)
+        .file("docroot/empty", b"")
+        .folder("docroot/deep/er", 0o555, mtime=9)
+        .link("docroot/deep/link", b"er/x")
+    )
+
+
+def moved_tree() -> Tree:
+    """The same with a folder renamed, so that its files are linked, and one file of it in an old place."""
+    tree = first_tree().without("docroot/deep")
+    tree.file("docroot/moved/er/x", b"two", 0o444).folder("docroot/moved/er", 0o555, mtime=9)
+    return tree.file("config/a", b"one", 0o640, mtime=-4).file("lib/new/a", b"three")
+
+
+def sync_killed_at(das: Das, tree: Tree, number: int) -> bool:
+    pid = os.fork()
+    if pid == 0:
+        count = 0
+
+        def before(operation: str) -> None:
+            nonlocal count
+            count += 1
+            if count == number:
+                os._exit(KILLED)
+
+        try:
+            das.one(tree, before=before)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status in (0, KILLED)
+    return status == KILLED
+
+
+@pytest.mark.parametrize("step", ["first", "moved"])
+def test_killed_where_folders_are_placed_whole(tmp_path: Path, step: str) -> None:
+    number = 0
+    while True:
+        number += 1
+        path = tmp_path / str(number)
+        path.mkdir()
+        das, tree = Das(path), first_tree()
+        if step == "moved":
+            assert das.one(tree)["verdict"] == "done"
+            tree = moved_tree()
+        if not sync_killed_at(das, tree, number):
+            break
+        root = path / "web1"
+        verdict = das.one(tree)
+        if verdict["verdict"] == "stands":
+            das.expects["web1"] = verdict["at"]["revision"]
+            verdict = das.one(tree)
+        assert verdict["verdict"] in ("done", "unchanged"), (number, verdict)
+        assert on_disk(root) == tree.entries, number
+        assert os.listdir(root / ".dasctl/staging") == []
+        files = [file for file in (root / "docroot").rglob("*") if file.is_file() and not file.is_symlink()]
+        assert {file.stat().st_nlink for file in files} == {1}, number
+        for folder, _folders, _files in os.walk(root):
+            os.chmod(folder, 0o755)
+    assert number > (25 if step == "moved" else 40)
+    assert on_disk(path / "web1") == tree.entries
