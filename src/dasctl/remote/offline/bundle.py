@@ -136,7 +136,7 @@ class Bundle:
             )
         try:
             checked(document)
-        except (KeyError, TypeError, ValueError, paths.PathError) as error:
+        except (LookupError, AttributeError, TypeError, ValueError, paths.PathError) as error:
             raise BundleError("%s has a %s that does not fit: %r" % (self.path, MANIFEST, error)) from None
         return document
 
