@@ -19,7 +19,7 @@ VERDICTS = frozenset(
 )
 
 # What is told of a synchronisation: numbers, and lists of objects with the texts that they must have.
-_COUNTS = ("changed", "touched", "deleted", "copied")
+_COUNTS = ("changed", "touched", "deleted", "copied", "more")
 _LISTS = {
     "deviations": ("path", "kind"),
     "changes": ("path", "why"),

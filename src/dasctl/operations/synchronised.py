@@ -102,7 +102,7 @@ def fields(
         "round_trips": round_trips,
         "seconds": round(seconds, 3),
     }
-    for key in ("changes", "problems"):
+    for key in ("changes", "problems", "more"):
         if more.get(key):
             row[key] = more[key]
     return row
