@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.remote.conversation import Das, Tree, on_disk
+
+from dasctl.remote.manifest import Entry
 
 NAMES = st.sampled_from([b"a", b"b", b"c", b"-x", b"\xff", b"n\nl", b"sp ace", b"a.b", b"a%20"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
@@ -139,3 +142,56 @@ def test_kept_deviations_and_local_files_leave_nothing_behind(
         for folder, _folders, _files in os.walk(base):
             os.chmod(folder, 0o755)
         shutil.rmtree(base)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(ITEMS, max_size=8),
+    st.lists(ITEMS, max_size=8),
+    st.lists(ITEMS, max_size=5),
+    st.booleans(),
+    st.sampled_from(["overwrite", "keep"]),
+)
+def test_what_is_the_nodes_survives_everything(
+    first: list[tuple[bytes, bytes, str, bytes, int, int]],
+    second: list[tuple[bytes, bytes, str, bytes, int, int]],
+    by_hand: list[tuple[bytes, bytes, str, bytes, int, int]],
+    full: bool,
+    policy: str,
+) -> None:
+    """Once made, it changes by nothing that the repository does; what was never made is; without the pattern all is ours."""
+    base = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    root = base / "web1"
+    pattern = "/a(?:/|$)"
+    try:
+        das = Das(base)
+        before, after = tree_of(first), tree_of(second)
+        assert das.one(before, keep=[pattern])["verdict"] == "done"
+        meddle(root, by_hand)
+        own = nodes_own(root, pattern)
+        known = before.entries.keys() | on_disk(root).keys()
+        verdict = das.one(after, keep=[pattern], full=full, deviations=policy)
+        assert (verdict["verdict"] in ("done", "unchanged"), verdict["problems"]) == (True, []), verdict
+        found = nodes_own(root, pattern)
+        assert {path: found.get(path) for path in own} == own
+        # What comes besides is what the repository has for the first time.
+        assert {path for path in found if path not in own} <= after.entries.keys() - known
+        whole = on_disk(root)
+        again = das.one(after, keep=[pattern], full=full, deviations=policy)
+        assert again["verdict"] == "unchanged", again
+        assert on_disk(root) == whole
+        last = das.one(after, full=True)
+        assert (last["problems"], on_disk(root)) == ([], after.entries), last
+    finally:
+        for folder, _folders, _files in os.walk(base):
+            os.chmod(folder, 0o755)
+        shutil.rmtree(base)
+
+
+def nodes_own(root: Path, pattern: str) -> dict[bytes, Entry]:
+    """The files and links that the pattern is about, as they are on disk."""
+    return {
+        path: entry
+        for path, entry in on_disk(root).items()
+        if entry.kind != "d" and re.search(pattern, path.decode("latin-1"))
+    }

@@ -223,6 +223,8 @@ class _Planner:
             if self._deviates(path, kind, REMOVED, aside=True):
                 self.plan.move.append(path)
                 self.plan.changes.append((path, "deleted"))
+            else:
+                self.stays.append(path)
 
     def _folder(self, path: bytes, after: Entry) -> None:
         actual, before = self._actual(path), _entry(self.ancestor, path)
