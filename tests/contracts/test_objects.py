@@ -308,6 +308,14 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     assert "writable" in caught.value.hint
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
+def test_what_has_become_something_else_holds_another_content(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "thing")
+    assert FolderObjects(tmp_path).keep({sha(b"hello"): b"thing"}) == {sha(b"hello"): b"thing"}
+
+
 def test_a_damaged_delta_is_made_again(tmp_path: Path) -> None:
     domain = on_disk(tmp_path)
     base, digest = domain.keep(noise(1, 50_000), noise(1, 50_000) + b"more")

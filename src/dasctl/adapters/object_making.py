@@ -5,7 +5,7 @@ are there already.
 """
 
 # Names are bytes here, and Path is text.
-# ruff: noqa: PTH108, PTH120
+# ruff: noqa: PTH102, PTH105, PTH108, PTH120
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,7 +32,7 @@ SINGLY = 8  # objects up to this number are synced one by one; more by one sync 
 FICLONE = 0x40049409  # ioctl of Linux: share the blocks of another file
 MODE = 0o600
 
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EAGAIN)
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 _numbers = count()
 
@@ -64,7 +65,9 @@ class ObjectMaker:
         """Keep the first `size` bytes of a file that grows; their SHA-256, or None where it has become shorter."""
         with self._translated():
             self._make_folders()
-            source = os.open(self._root + b"/" + path, FLAGS)
+            source = self._opened(path)
+            if source is None:
+                return None
             try:
                 digest, packed = self._written(source, size, None)
             finally:
@@ -87,8 +90,11 @@ class ObjectMaker:
 
         left, stop = _Shared(wanted), threading.Event()
         with ThreadPoolExecutor(WORKERS) as pool:
-            futures = [pool.submit(self._one_by_one, left, stop) for _ in range(WORKERS)]
-            return [row for future in futures for row in future.result()]
+            try:
+                futures = [pool.submit(self._one_by_one, left, stop) for _ in range(WORKERS)]
+                return [row for future in futures for row in future.result()]
+            finally:
+                stop.set()  # one that was interrupted leaves nobody to wait for
 
     def _one_by_one(
         self, wanted: Iterable[tuple[str, bytes]], stop: threading.Event
@@ -105,22 +111,30 @@ class ObjectMaker:
         return made
 
     def _made(self, digest: str, path: bytes) -> int | None:
+        """What the pieces take; None where the file is gone, or holds another content."""
+        source = self._opened(path)
+        if source is None:
+            return None
         try:
-            source = os.open(self._root + b"/" + path, FLAGS)
-            try:
-                raw = os.read(source, min(os.fstat(source).st_size + 1, PIECE + 1))
-                if len(raw) <= PIECE:
-                    return self._small(digest, raw)
-                return self._written(source, os.fstat(source).st_size, digest)[1]
-            finally:
-                os.close(source)
-        except OSError as error:
-            if error.filename is None or not error.filename.startswith(self._root + b"/" + path):
-                raise
-            if error.errno in _GONE:
+            seen = os.fstat(source)
+            if not stat.S_ISREG(seen.st_mode):
                 return None
-            message = f"{printable(path)} cannot be read: {error.strerror}"
-            raise RepositoryError(message, hint="make it readable, or exclude it") from error
+            with _told_of(path):
+                raw = os.read(source, min(seen.st_size + 1, PIECE + 1))
+            if len(raw) <= PIECE:
+                return self._small(digest, raw)
+            return self._written(source, seen.st_size, digest)[1]
+        finally:
+            os.close(source)
+
+    def _opened(self, path: bytes) -> int | None:
+        with _told_of(path):
+            try:
+                return os.open(self._root + b"/" + path, FLAGS)
+            except OSError as error:
+                if error.errno in _GONE:
+                    return None
+                raise
 
     def _small(self, digest: str, raw: bytes) -> int | None:
         """The object of a content that is one piece."""
@@ -195,6 +209,16 @@ class ObjectMaker:
                 f"contents cannot be kept in {where}: {error.strerror}",
                 hint="make the folder .dasctl of the domain and what is in it writable",
             ) from error
+
+
+@contextmanager
+def _told_of(path: bytes) -> Iterator[None]:
+    """Here a fault is one of the working file, and not of the objects."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{printable(path)} cannot be read: {error.strerror}"
+        raise RepositoryError(message, hint="make it readable, or exclude it") from error
 
 
 class _Shared:
