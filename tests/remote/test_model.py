@@ -195,3 +195,71 @@ def nodes_own(root: Path, pattern: str) -> dict[bytes, Entry]:
         for path, entry in on_disk(root).items()
         if entry.kind != "d" and re.search(pattern, path.decode("latin-1"))
     }
+
+
+KILLED = 42
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(ITEMS, max_size=6),
+    st.lists(ITEMS, max_size=4),
+    st.booleans(),
+    st.lists(st.integers(1, 60), min_size=1, max_size=3),
+)
+def test_whatever_is_killed_whenever_the_next_synchronisation_mends_it(
+    first: list[tuple[bytes, bytes, str, bytes, int, int]],
+    second: list[tuple[bytes, bytes, str, bytes, int, int]],
+    moves: bool,
+    kills: list[int],
+) -> None:
+    """Files move, folders come whole, helpers die ahead of any change, several times in a row; a neighbour looks on."""
+    base = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    try:
+        das = Das(base)
+        before = tree_of(first)
+        assert das.sync(before, "web1", "web2")[0]["verdict"] == "done"
+        after = tree_of([(area, b"moved/" + path, *rest) for area, path, *rest in first] if moves else [])
+        for path, entry in tree_of(second).entries.items():
+            if path not in after.entries:
+                after.entries[path] = entry
+        after.contents.update(tree_of(second).contents)
+        for path in list(after.entries):
+            above = path.rpartition(b"/")[0]
+            if above and (above not in after.entries or after.entries[above].kind != "d"):
+                after.without(path)
+        for number in kills:
+            killed_ahead_of(das, after, number)
+        verdict = das.one(after, mass_deletion=True)
+        if verdict["verdict"] == "stands":
+            das.expects["web1"] = verdict["at"]["revision"]
+            verdict = das.one(after, mass_deletion=True)
+        assert verdict["verdict"] in ("done", "unchanged"), verdict
+        assert on_disk(base / "web1") == after.entries
+        assert on_disk(base / "web2") == before.entries
+        assert os.listdir(base / "web1/.dasctl/staging") == []
+        for folder, _folders, files in os.walk(os.fsencode(base)):
+            assert {os.lstat(os.path.join(folder, name)).st_nlink for name in files} <= {1}
+    finally:
+        for folder, _folders, _files in os.walk(base):
+            os.chmod(folder, 0o755)
+        shutil.rmtree(base)
+
+
+def killed_ahead_of(das: Das, tree: Tree, number: int) -> None:
+    """Synchronise in a child that is killed ahead of its change `number`."""
+    pid = os.fork()
+    if pid == 0:
+        left = number
+
+        def before(operation: str) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os._exit(KILLED)
+
+        try:
+            das.one(tree, before=before, mass_deletion=True)
+        finally:
+            os._exit(KILLED)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == KILLED
