@@ -37,8 +37,9 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("verify-domain", "verify_domain", {}),
     ("history", "history", {"limit": None, "long": False}),
     ("history -n 3 --long", "history", {"limit": 3, "long": True}),
-    ("take-over", "take_over", {"targets": []}),
-    ("take-over web", "take_over", {"targets": ["web"]}),
+    ("take-over", "take_over", {"targets": [], "yes": False}),
+    ("take-over web", "take_over", {"targets": ["web"], "yes": False}),
+    ("take-over --yes", "take_over", {"targets": [], "yes": True}),
     ("create-node-ssh n1 --nodehost h", "create_node_ssh", {**NODE, "host": "h"}),
     (
         "create-node-ssh --nodehost h --sshport 2222 --sshuser u --sshkeyfile k --nodedir d --jump j "
@@ -160,14 +161,14 @@ def test_every_call_fits_its_operation(dasctl: Any, line: str) -> None:
 
 def test_all_commands_are_there() -> None:
     wanted = {
-        "create-domain", "verify-domain", "create-node-ssh", "update-node-ssh", "delete-node-ssh", "list-nodes",
+        "create-domain", "verify-domain", "explain", "create-node-ssh", "update-node-ssh", "delete-node-ssh", "list-nodes",
         "setup-ssh", "ping-node-ssh", "create-cluster", "delete-cluster", "list-clusters", "create-instance",
         "delete-instance", "list-instances", "start-instance", "stop-instance", "restart-instance", "start-cluster",
         "stop-cluster", "restart-cluster", "sync-instance", "sync-cluster", "sync-domain", "join-domain",
         "leave-domain", "start-local-instance", "stop-local-instance", "sync-local-instance",
         "delete-server-config", "take-over", "serve-ssh", "serve-members", "history", "member-key",
-    }  # fmt: skip
         "list-deviations", "diff-instance", "export-sync-bundle", "import-sync-bundle",
+    }  # fmt: skip
     assert wanted == {name for _, commands in PANELS for name in commands}
 
 
