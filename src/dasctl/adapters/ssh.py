@@ -124,6 +124,7 @@ class SshLinks:
 
         Raises NodeError, also for a key that is revoked and for a host certificate that is not valid.
         """
+        import_asyncssh()
         from dasctl.adapters.ssh_connect import host_key
 
         async with self._sharing() as shared, AsyncExitStack() as stack:
@@ -168,6 +169,7 @@ class SshLinks:
     async def _connection(
         self, name: str, node: Node, password: str | None = None
     ) -> AsyncIterator[tuple[Route, asyncssh.SSHClientConnection]]:
+        import_asyncssh()
         from dasctl.adapters.ssh_connect import connected
 
         async with self._sharing() as shared, AsyncExitStack() as stack:
