@@ -1,33 +1,21 @@
-"""Files that are ours to create and the node's to change afterwards: the domain's `keep` patterns.
+"""Files that are ours to create and the node's to change afterwards, and the creation failed.
 
-What lives here: which paths are meant, and what the manifest remembers when the first making failed. What must not: what
-follows for a path (`compare.py`).
+What lives here: what the manifest remembers of them. What must not: which paths are meant (`work.py`), what follows for a
+path (`compare.py`).
 """
 
 from __future__ import annotations
 
 from dasctl.remote import paths, state, words
 from dasctl.remote.compare import folders_above
-from dasctl.remote.work import any_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dasctl.remote.compare import Plan
-    from dasctl.remote.work import Work
 
     Condition = Callable[[bytes], bool]
-
-
-def of(work: Work) -> Condition | None:
-    """Which paths the node may change; None: none. What `local/` says, or said, is judged as ever: it wins."""
-    found = any_of(work.request["keep"])
-    if found is None:
-        return None
-    matches = found
-    overlaid = {*work.overlay.lines, *work.overlay.hidden, *work.kept.overridden()}
-    return lambda path: matches(path) and path not in overlaid
 
 
 def remember_unmade(

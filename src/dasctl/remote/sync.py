@@ -221,10 +221,7 @@ class Syncing:
             work.overlay = overlay.look(work.place, work.kept, work.digests, read_all, matches)
         if work.kept.exceptions or work.overlay.lines or not work.same_parts():
             wanted = work.overlay.over(state.lines_of(data for _name, _digest, data in work.parts))
-        if request["keep"]:
-            from dasctl.remote import keeping
-
-            work.keep = keeping.of(work)
+        work.keep = work.nodes_own()
         work.seen = tree.Seen()
         if work.place is not None:
             work.seen = tree.walk(

@@ -55,6 +55,16 @@ class Work:
         """Which foreign files stay even with `full`; None: none."""
         return any_of(self.request["excluded"]) if self.request["full"] else None
 
+    def nodes_own(self) -> Condition | None:
+        """Which paths belong to the node once they were made; None: none. What `local/` says, or said, is judged as ever:
+        it wins. The overlay has to be known."""
+        found = any_of(self.request["keep"])
+        if found is None:
+            return None
+        matches = found
+        overlaid = {*self.overlay.lines, *self.overlay.hidden, *self.kept.overridden()}
+        return lambda path: matches(path) and path not in overlaid
+
     def reader(self) -> Callable[[bytes, os.stat_result], bytes]:
         """How a walk that reads all files reads one: what the node may change is not read."""
         assert self.digests is not None
