@@ -204,8 +204,13 @@ class _Planner:
             return _entry(self.ancestor, path)
         return self.seen.other.get(path)
 
+    def _both(self, path: bytes) -> tuple[Entry | None, Entry | None]:
+        """What is there, and what was there."""
+        before = _entry(self.ancestor, path)
+        return (before if path in self.seen.same else self.seen.other.get(path)), before
+
     def _unwanted(self, path: bytes) -> None:
-        actual, before = self._actual(path), _entry(self.ancestor, path)
+        actual, before = self._both(path)
         if actual is None:
             return
         spared = before is None and self.excluded is not None and self.excluded(path)
@@ -227,7 +232,7 @@ class _Planner:
                 self.stays.append(path)
 
     def _folder(self, path: bytes, after: Entry) -> None:
-        actual, before = self._actual(path), _entry(self.ancestor, path)
+        actual, before = self._both(path)
         if actual is None:
             if before is not None and not self._deviates(path, words.MISSING, RESTORED):
                 self.closed = path + b"/"
@@ -253,7 +258,7 @@ class _Planner:
         self.plan.changes.append((path, why))
 
     def _file(self, path: bytes, after: Entry) -> None:
-        actual, before = self._actual(path), _entry(self.ancestor, path)
+        actual, before = self._both(path)
         if actual is None:
             if before is None or self._deviates(path, words.MISSING, RESTORED):
                 self._place(after, "new")

@@ -137,13 +137,21 @@ def apply(base: bytes, delta: bytes) -> bytes:
             if lines.pop(text[1:], None) is None:
                 raise ManifestError("changes that do not fit: %r is not there" % text[1:])
         elif text[:1] == b"+":
-            path = parse(text[1:]).path
+            path = _path(text[1:])
             in_order = in_order and path in lines
             lines[path] = text[1:]
         else:
             raise ManifestError("not a change: %r" % text[:120])
     paths_in_order = lines if in_order else sorted(lines, key=order)
     return b"".join([lines[path] + b"\0" for path in paths_in_order])
+
+
+def _path(text: bytes) -> bytes:
+    """The path of a line, whose other fields are checked with the part that it becomes a line of."""
+    fields = text.split(b" ", 5)
+    if len(fields) != 6:
+        raise ManifestError("not a line of a manifest: %r" % text[:120])
+    return fields[5]
 
 
 def quote(target: bytes) -> bytes:
