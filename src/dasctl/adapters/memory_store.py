@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dasctl.adapters.domain_lock import POLL_S, Holder
-from dasctl.adapters.yaml_text import FILE, domain_of, edited_domain, place_in, warnings_in
-from dasctl.core.domain import Domain
+from dasctl.adapters.yaml_text import domain_of, edited_domain, place_in, warnings_in
+from dasctl.core.domain import FILE, Domain
 from dasctl.core.edits import Edit
 from dasctl.core.faults import Path as FaultPath
 from dasctl.errors import DomainNotFound

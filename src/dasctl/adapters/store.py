@@ -13,10 +13,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import dasctl
-from dasctl.adapters import domain_lock
-from dasctl.adapters.yaml_text import FILE, domain_of, edited_domain, place_in, warnings_in
+from dasctl.adapters import domain_cache, domain_lock
 from dasctl.core import names
-from dasctl.core.domain import Domain
+from dasctl.core.domain import FILE, Domain
 from dasctl.core.edits import Edit, Put
 from dasctl.core.faults import Path as FaultPath
 from dasctl.core.templates import without_entries
@@ -57,11 +56,23 @@ class YamlStore:
         # A command asks several times; a file of 1,000 instances takes a second to judge.
         text = self._read()
         if self._loaded is None or self._loaded[0] != text:
-            self._loaded = (text, domain_of(text))
+            self._loaded = (text, self._judged(text))
         return self._loaded[1]
+
+    def _judged(self, text: str) -> Domain:
+        own = self._root / ".dasctl"
+        key = domain_cache.key_of(text)
+        domain = domain_cache.kept(own, key)
+        if domain is None:
+            from dasctl.adapters.yaml_text import domain_of  # brings PyYAML and all rules
+
+            domain = domain_of(text)
+            domain_cache.keep(own, key, domain)
+        return domain
 
     def edit(self, edits: Sequence[Edit]) -> Domain:
         from dasctl.adapters.yaml_edit import edit_text  # brings ruamel.yaml
+        from dasctl.adapters.yaml_text import edited_domain
 
         before = self._read()
         after = edit_text(before, edits)
@@ -71,9 +82,13 @@ class YamlStore:
         return domain
 
     def warnings(self, domain: Domain) -> tuple[str, ...]:
+        from dasctl.adapters.yaml_text import warnings_in
+
         return warnings_in(self._read(), domain)
 
     def place(self, path: FaultPath) -> str:
+        from dasctl.adapters.yaml_text import place_in
+
         return place_in(self._read(), path)
 
     def domain_locked(self, command: str, *, wait_s: float) -> AbstractContextManager[None]:

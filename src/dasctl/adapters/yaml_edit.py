@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from dasctl.adapters.yaml_text import FILE, parsed, scalar
+from dasctl.adapters.yaml_text import parsed, scalar
+from dasctl.core.domain import FILE
 from dasctl.core.edits import Drop, Edit, Put, edited
 from dasctl.core.faults import Path
 from dasctl.errors import DasctlError, InvalidDomain, OperationFailed

@@ -17,11 +17,9 @@ import yaml
 
 from dasctl.core import validate
 from dasctl.core.decoding import decoded, format_of
-from dasctl.core.domain import FORMAT, Domain
+from dasctl.core.domain import FILE, FORMAT, Domain
 from dasctl.core.faults import Fault, Path
 from dasctl.errors import FormatTooNew, InvalidDomain
-
-FILE = "config/domain.yaml"  # how faults name it
 
 MAX_DEPTH = 50  # of nesting; deeper is an attack or an accident
 MAX_VALUES = 500_000  # with aliases expanded

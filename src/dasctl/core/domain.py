@@ -16,6 +16,7 @@ Scalar = str | int | float | bool
 Duration = str | int | float  # `30s`, `2m`, `500ms`; a bare number is in seconds (core/durations.py)
 
 FORMAT = 1
+FILE = "config/domain.yaml"  # how messages name it
 
 
 class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
