@@ -106,6 +106,9 @@ def _exit_codes() -> Iterator[str]:
     yield ""
     yield "A timeout is a failure, never a success. A command that was interrupted ends with 1, and says what was done and"
     yield "what was not. A command whose reader has gone away (`| head`) ends with the code of what it did."
+    yield ""
+    yield "Instances that were not begun, because more had failed than `--max-failures` allows, are `skipped`: they count as"
+    yield "failed. Where all that were tried could not be reached, the code is 4. `--failed` where nothing had failed is 0."
 
 
 def main(arguments: list[str]) -> int:
