@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from dasctl.adapters import object_deltas
 from dasctl.adapters import objects as objects_module
 from dasctl.adapters.memory_objects import MemoryObjects
 from dasctl.adapters.memory_repository import MemoryRepository
@@ -323,6 +324,18 @@ def test_a_damaged_delta_is_made_again(tmp_path: Path) -> None:
     (file,) = (tmp_path / ".dasctl" / "deltas").iterdir()
     file.write_bytes(file.read_bytes()[:-3])
     assert domain.objects.delta(base, digest) == made
+
+
+def test_deltas_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_deltas, "KEPT", 1_000)
+    old = noise(1, 50_000)
+    base, *others = on_disk(tmp_path).keep(old, *(old + noise(number, 200) for number in range(2, 22)))
+    objects = FolderObjects(tmp_path)
+    for digest in others:
+        assert objects.delta(base, digest) is not None
+        kept = list((tmp_path / ".dasctl" / "deltas").iterdir())
+        assert sum(file.stat().st_size for file in kept) <= 1_000
+    assert kept
 
 
 def test_large_contents_are_mapped(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -35,6 +36,8 @@ class DeltaFolder:
 
     def __init__(self, folder: bytes) -> None:
         self._folder = folder
+        self._size: int | None = None  # bytes that are kept, counted when the first one is added
+        self._lock = threading.Lock()
 
     def fits(self, old: int, new: int) -> bool:
         """Whether contents of these sizes (bytes) are worth a look."""
@@ -96,16 +99,32 @@ class DeltaFolder:
 
     def _keep(self, name: bytes, data: bytes) -> None:
         write_beside(name, data, mode=0o600)
-        ages = []
-        for other in self._names():
-            seen = os.stat(self._folder + b"/" + other)
-            ages.append((seen.st_mtime_ns, seen.st_size, other))
-        size = sum(row[1] for row in ages)
-        for _, less, other in sorted(ages):
-            if size <= KEPT:
+        with self._lock:
+            if self._size is None:
+                self._size = sum(size for _, size, _ in self._ages())
+            self._size += len(data)
+            if self._size > KEPT:
+                self._size = self._pruned()
+
+    def _pruned(self) -> int:
+        """Remove the oldest until half of the room is free; what is left, in bytes."""
+        ages = sorted(self._ages())
+        left = sum(size for _, size, _ in ages)
+        for _, size, name in ages:
+            if left <= KEPT // 2:
                 break
-            os.unlink(self._folder + b"/" + other)
-            size -= less
+            os.unlink(self._folder + b"/" + name)
+            left -= size
+        return left
+
+    def _ages(self) -> list[tuple[int, int, bytes]]:
+        """(modtime, size, name) of all that is kept."""
+        ages = []
+        for name in self._names():
+            with suppress(FileNotFoundError):  # another command may be writing beside
+                seen = os.stat(self._folder + b"/" + name)
+                ages.append((seen.st_mtime_ns, seen.st_size, name))
+        return ages
 
     def _names(self) -> list[bytes]:
         try:
