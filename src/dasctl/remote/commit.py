@@ -88,17 +88,19 @@ def finish(place: state.Place) -> Problems:
 
 def clear(place: state.Place) -> None:
     """Remove what was prepared for a commit; verified contents stay."""
-    from dasctl.remote import staging
+    if state.in_staging(place):
+        from dasctl.remote import staging
 
-    staging.clear(place)
+        staging.clear(place)
     _clear_next(place)
 
 
 def salvage(place: state.Place) -> None:
     """After an end that came before the journal: remove what was prepared, but keep the contents."""
-    from dasctl.remote import staging
+    if state.in_staging(place):
+        from dasctl.remote import staging
 
-    staging.salvage(place)
+        staging.salvage(place)
     _clear_next(place)
 
 

@@ -104,7 +104,7 @@ class Fresh:
     def _look(self) -> None:
         """Which of the contents that are waited for lie in staging, whole or begun."""
         self.held, self.begun = set(), {}
-        for name in staging.listed(self.place):
+        for name in state.in_staging(self.place):
             whole = len(name) == staging.DIGITS
             digest = name if whole else name[len(staging.PART) :]
             if digest not in self.waiting:

@@ -109,7 +109,7 @@ def sources(works: list[Work], wanted: dict[bytes, int], neighbours: Neighbours)
     rest = {digest: size for digest, size in wanted.items() if digest not in found}
     for work in works:
         if rest and work.place is not None:
-            names = set(staging.listed(work.place))
+            names = set(state.in_staging(work.place))
             for digest in [digest for digest in rest if digest in names]:
                 if rest[digest] < 0 or staging.has(work.place, digest, rest[digest], mend=False):
                     add(digest, work.place, staging.name_of(digest))

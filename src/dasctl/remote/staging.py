@@ -38,16 +38,6 @@ def name_of(digest: bytes) -> bytes:
     return state.STAGING + b"/" + digest
 
 
-def listed(place: state.Place) -> list[bytes]:
-    """The names in staging."""
-    try:
-        return [os.fsencode(name) for name in os.listdir(place.handles.folder(state.STAGING))]
-    except OSError as error:
-        if by_handle.absent(error):
-            return []
-        raise
-
-
 def has(place: state.Place, digest: bytes, size: int, mend: bool = True) -> bool:
     """Whether the content lies verified. One of another size was cut by a power failure: with `mend` it goes."""
     status = by_handle.lstat(place.handles, name_of(digest))
@@ -178,7 +168,7 @@ class Writing:
 def drop(place: state.Place) -> None:
     """Remove all contents: nobody waits for them any more, or they keep a full disk full."""
     try:
-        for name in listed(place):
+        for name in state.in_staging(place):
             place.disk.remove_tree(state.STAGING + b"/" + name)
     except OSError:
         pass  # they are in nobody's way but the disk's
@@ -186,7 +176,7 @@ def drop(place: state.Place) -> None:
 
 def clear(place: state.Place) -> None:
     """Remove what was made for a commit; verified contents stay."""
-    for name in listed(place):
+    for name in state.in_staging(place):
         if name.startswith((*MADE, SIDE)):
             try:
                 place.disk.remove_tree(state.STAGING + b"/" + name)
@@ -196,7 +186,7 @@ def clear(place: state.Place) -> None:
 
 def salvage(place: state.Place) -> None:
     """After a helper that was killed: what it made for a commit that never began becomes contents again."""
-    names = [name for name in listed(place) if name.startswith((*MADE, SIDE))]
+    names = [name for name in state.in_staging(place) if name.startswith((*MADE, SIDE))]
     for name in names:
         path = state.STAGING + b"/" + name
         if name.startswith(MADE):

@@ -194,6 +194,14 @@ def open_place(
     return place
 
 
+def in_staging(place: Place) -> list[bytes]:
+    """The names in staging, which is empty most of the time; none where it cannot be looked into."""
+    try:
+        return [os.fsencode(name) for name in os.listdir(place.handles.folder(STAGING))]
+    except OSError:
+        return []
+
+
 def furnish(place: Place) -> None:
     """Make the folders that are the server's own and ours, where they are missing."""
     for folder in FOLDERS:

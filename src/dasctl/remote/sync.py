@@ -135,7 +135,7 @@ class Syncing:
         if work.place is None or self.dry_run:
             return
         done = work.verdict() in (words.DONE, words.UNCHANGED) and not work.partial
-        if done or work.lacks_space:
+        if (done and state.in_staging(work.place)) or work.lacks_space:
             from dasctl.remote import staging
 
             staging.drop(work.place)
