@@ -155,6 +155,34 @@ def test_only_what_changed_since(world: World) -> None:
     assert run(file)[1]["status"] == "unchanged"
 
 
+def test_what_the_node_has_of_the_lists_is_left_out(world: World) -> None:
+    run(export(world, "web1"))
+    world.das.repository.put_file(b"docroot/index.html", b"two\n")
+    with zipfile.ZipFile(export(world, "web1", "--since", "1")) as archive:
+        parts = json.loads(archive.read("MANIFEST.json"))["parts"]
+        kinds = sorted(
+            (part["base"] is not None, archive.read(f"parts/{digest}")[:1]) for digest, part in parts.items()
+        )
+    assert kinds == [
+        (False, b"d"),
+        (True, b"+"),
+    ]  # config as a whole, docroot as changes; lib and hello not at all
+
+
+def test_changes_fit_instances_that_had_different_things(world: World) -> None:
+    """A list of files that two instances need, and of which one had nothing before, goes whole."""
+    linked(world, "web1")
+    world.das.repository.put_file(b"docroot/index.html", b"two\n")
+    store = world.das.store
+    store.write((store.text or "").replace("hello: {targets: [web]}", "hello: {targets: [web, jobs]}"))
+    linked(world, "web2")
+    world.das.repository.put_file(b"applications/hello/more", b"more\n")
+    assert world.run("sync-instance jobs1")[0] == 0
+    file = export(world, "domain", "--since", "1")
+    assert run(file, "--instance", "web1")[1]["results"][0]["status"] == "synchronised"
+    assert tree(world.instance("web1")) == linked(world, "web1")
+
+
 def test_changes_fit_one_place_alone(world: World) -> None:
     run(export(world, "web1"))
     first = tree(world.instance("web1"))
@@ -182,6 +210,16 @@ def test_since_with_another_domain_yaml_holds_all(world: World) -> None:
     assert "config/domain.yaml has changed since revision 1" in shown
     assert run(file)[0] == 0
     assert b"9090" in tree(world.instance("web1"))[b"config/domain.yaml"][2]
+
+
+def test_what_an_instance_confirmed_is_known_whatever_domain_yaml_was(world: World) -> None:
+    linked(world, "web1")
+    store = world.das.store
+    store.write((store.text or "").replace("http.port: 8080", "http.port: 9090"))
+    with zipfile.ZipFile(export(world, "web1", "--since", "1")) as archive:
+        (size,) = json.loads(archive.read("MANIFEST.json"))["contents"].values()
+    assert size < 1000  # its own part of domain.yaml
+    assert run(world.base / "web1--since1.bundle")[1]["results"][0]["files_changed"] == 1
 
 
 def test_revisions_that_are_not_there(world: World) -> None:

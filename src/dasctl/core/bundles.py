@@ -46,8 +46,8 @@ def plan(
     `chain`: the revisions that it may lead from. `since`: it leads from that one alone; `then` are the slices of that time,
     whose contents are left out (None: they are not known, and nothing is).
     """
-    parts: dict[str, bytes] = {}
-    bases: dict[str, str | None] = {}
+    befores: dict[str, list[Part | None]] = {}  # by digest of a part: what each instance that needs it has
+    wants: dict[str, Part] = {}
     contents: dict[str, int] = {}
     for name, wanted in slices.items():
         before = {part.name: part for part in then[name].parts} if then and name in then else {}
@@ -55,8 +55,11 @@ def plan(
         for part in wanted.parts:
             sizes = files_of(part.data)
             contents.update((digest, size) for digest, size in sizes.items() if digest not in known)
-            if part.digest not in parts:
-                parts[part.digest], bases[part.digest] = _stored(part, before.get(part.name))
+            wants[part.digest] = part
+            befores.setdefault(part.digest, []).append(before.get(part.name))
+    stored = {digest: _stored(part, befores[digest]) for digest, part in wants.items()}
+    parts = {digest: way[0] for digest, way in stored.items() if way is not None}
+    bases = {digest: way[1] for digest, way in stored.items() if way is not None}
     return Plan(
         manifest={
             "bundle": "dasctl", "format": FORMAT,
@@ -70,10 +73,18 @@ def plan(
     )  # fmt: skip
 
 
-def _stored(part: Part, before: Part | None) -> tuple[bytes, str | None]:
-    """The bytes of a part, or the changes against what the node has. An instance's `config` is small, and goes whole."""
-    if before is None or before.digest == part.digest or part.name == printable(areas.CONFIG):
+def _stored(part: Part, befores: Sequence[Part | None]) -> tuple[bytes, str | None] | None:
+    """The bytes of a part, or the changes against what all that need it have; None where all have it already.
+
+    An instance's `config` is small, and goes whole.
+    """
+    before = befores[0]
+    if before is None or part.name == printable(areas.CONFIG):
         return part.data, None
+    if any(other is None or other.digest != before.digest for other in befores):
+        return part.data, None
+    if before.digest == part.digest:
+        return None
     changes = manifest.changes(before.data, part.data)
     return (changes, before.digest) if len(changes) < len(part.data) else (part.data, None)
 

@@ -13,7 +13,7 @@ from dasctl.core import targets as target_names
 from dasctl.core.definition import definition
 from dasctl.core.domain import Domain
 from dasctl.core.outcome import Outcome, Result, summed_up
-from dasctl.core.slices import Slice
+from dasctl.core.slices import Part, Slice
 from dasctl.core.stamps import Revision
 from dasctl.errors import RepositoryError, UsageError
 from dasctl.operations.ports import BundleFile, Context, Event
@@ -39,7 +39,7 @@ async def export_sync_bundle(
         now = await asyncio.to_thread(partial(current, ctx, domain=domain))
         chain = ctx.history.revisions()
         start = _revision(chain, since) if since is not None else None
-        then = await asyncio.to_thread(_then, ctx, now, start) if start is not None else None
+        then = await asyncio.to_thread(_then, ctx, now, names, start) if start is not None else {}
         plan = bundles.plan(
             domain, bundles.listed(now.slices, names), now.revision, sync_options(domain), chain, since=start, then=then
         )  # fmt: skip
@@ -48,10 +48,11 @@ async def export_sync_bundle(
         )
         written = await asyncio.to_thread(write)
     warnings = (*now.warnings, *now.refused)
-    if start is not None and then is None:
+    unknown = [name for name in names if name not in then]
+    if start is not None and unknown:
         warnings += (
-            f"config/domain.yaml has changed since revision {since}: which instance had what then is not known, "
-            "so all contents are in the bundle",
+            f"config/domain.yaml has changed since revision {since}: what {target_names.fold(unknown)} had then is not "
+            "known, so all contents are in the bundle",
         )
     row = _row(domain, names, file, written, plan, start)
     return summed_up(COMMAND, [row], revision=now.revision.number, changed=True, warnings=warnings)
@@ -64,8 +65,22 @@ def _revision(chain: Sequence[Revision], number: int) -> Revision:
     raise UsageError(f"the domain has no revision {number}", hint="`dasctl history` lists its revisions")
 
 
-def _then(ctx: Context, now: Current, since: Revision) -> Mapping[str, Slice] | None:
-    """The slices at an earlier revision; None where domain.yaml was another one then. Raises UsageError."""
+def _then(ctx: Context, now: Current, names: Sequence[str], since: Revision) -> Mapping[str, Slice]:
+    """The slices at an earlier revision, of the instances of which they are known. Raises UsageError."""
+    then = {name: part for name, part in _as_recorded(ctx, now, since).items() if name in names}
+    for name, known in ctx.history.acknowledged(names).items():
+        if known.standing == since.standing and name not in then:
+            parts = [(part, digest, ctx.history.part(digest)) for part, digest in known.parts]
+            if all(data is not None for _, _, data in parts):
+                found = tuple(
+                    Part(name=part, digest=digest, data=data or b"") for part, digest, data in parts
+                )
+                then[name] = Slice(instance=name, parts=found)
+    return then
+
+
+def _as_recorded(ctx: Context, now: Current, since: Revision) -> Mapping[str, Slice]:
+    """All slices at a revision with the domain.yaml of today; none where it was another one."""
     parts = ctx.history.parts_of(since.number)
     if parts is None:
         raise UsageError(
@@ -74,9 +89,9 @@ def _then(ctx: Context, now: Current, since: Revision) -> Mapping[str, Slice] | 
     whole = b"".join(ctx.repository.read(areas.DEFINITION, piece=PIECE))
     scan = bundles.scan_of(parts, hashlib.sha256(whole).hexdigest())
     if scan.state != since.state:
-        return None
+        return {}
     definitions = {name: definition(now.domain, name) for name in now.domain.instances}
-    return slices.build(now.domain, scan, ctx.repository.publish(definitions)).by_instance
+    return slices.build(now.domain, scan, ctx.repository.publish(definitions, write=False)).by_instance
 
 
 def _content(ctx: Context, paths: Mapping[str, bytes], digest: str) -> Iterator[bytes]:
