@@ -21,7 +21,7 @@ from tests.remote.conversation import (
     talk,
 )  # fmt: skip
 
-from dasctl.remote import frames
+from dasctl.remote import frames, state
 
 LARGE = os.urandom(5 << 20)
 
@@ -319,3 +319,51 @@ def test_many_new_folders_and_odd_names(tmp_path: Path) -> None:
     verdict = das.one(tree)
     assert {item["action"] for item in verdict["deviations"]} == {"restored"}
     assert on_disk(tmp_path / "web1") == tree.entries
+
+
+def test_large_contents_reach_every_path_of_every_instance(tmp_path: Path) -> None:
+    das = Das(tmp_path)
+    tree = Tree().file("docroot/large", LARGE).file("lib/the same", LARGE, 0o600, mtime=4)
+    verdicts = das.sync(tree, "web1", "web2", "web3")
+    assert [verdict["verdict"] for verdict in verdicts] == ["done"] * 3
+    inodes = set()
+    for name in ("web1", "web2", "web3"):
+        assert on_disk(tmp_path / name) == tree.entries
+        assert in_staging(tmp_path / name) == []
+        inodes |= {(tmp_path / name / path).stat().st_ino for path in ("docroot/large", "lib/the same")}
+    assert len(inodes) == 6
+
+
+def test_a_file_that_moves_needs_no_space_and_a_copy_does(tmp_path: Path) -> None:
+    das = Das(tmp_path)
+    das.one(Tree().file("lib/big", b"x", mtime=5))
+    root, size = tmp_path / "web1", 1 << 42
+    os.truncate(root / "lib/big", size)
+    os.utime(root / "lib/big", ns=(5, 5))
+
+    def tree(path: str, mtime: int) -> Tree:
+        made = Tree().file(path, b"x", mtime=mtime)
+        entry = made.entries[path.encode()]
+        made.entries[path.encode()] = entry._replace(size=size, digest=b"a" * 64)
+        return made
+
+    (root / ".dasctl/manifest").write_bytes(state.manifest_bytes(tree("lib/big", 5).parts(), {}))
+    verdict = das.one(tree("docroot/moved/big", 5))
+    assert (verdict["verdict"], verdict["copied"], das.trips) == ("done", 1, 1), verdict
+    assert on_disk_without_contents(root / "docroot/moved/big") == (size, 5)
+
+    made: list[str] = []
+
+    def before(operation: str) -> None:
+        """A copy that is begun all the same must not fill this machine; one probe of what the disk can is fine."""
+        made.append(operation)
+        assert made.count("create") < 2
+
+    verdict = das.one(tree("docroot/moved again/big", 6), before=before)
+    assert (verdict["verdict"], "not enough space" in verdict["message"]) == ("failed", True)
+    assert on_disk_without_contents(root / "docroot/moved/big") == (size, 5)
+
+
+def on_disk_without_contents(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

@@ -183,6 +183,7 @@ def stage_here(all_works: list[Work], guarded: Guarded, neighbours: Neighbours) 
     wanted = {digest: _fresh(work).size(digest) for work in works for digest in _fresh(work).lacking()}
     found = sources(all_works, wanted, neighbours) if wanted else {}
     _check_space(works, found)
+    works = [work for work in works if work.reply is None]
     for work in works:
         guarded(work, lambda work: _make_here(work, found))
     for work in works:
