@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from dasctl.operations import conversation
 from tests.scenarios.world import DEFINITION, World
 
 ONE_NODE = DEFINITION.replace("web2: {{node: n2", "web2: {{node: n1").replace(
@@ -209,6 +210,15 @@ def test_contents_come_unasked_and_are_dropped_where_nobody_needs_them(world):
         assert (world.instance(name) / "docroot" / "film.mp4").read_bytes() == NOISE
         assert (world.instance(name) / "docroot" / "index.html").read_bytes() == b"two"
     assert spent(world, "sync-domain") == {"n1": (1, 1), "n2": (1, 1), "n3": (1, 1)}
+
+
+def test_much_is_not_sent_unasked_and_what_counts_is_what_travels(world, monkeypatch):
+    monkeypatch.setattr(conversation, "UNASKED_LIMIT", 100_000)
+    synchronised(world)
+    put(world, "docroot/text.txt", b"shrinks well\n" * 100_000)
+    assert spent(world, "sync-domain") == {"n1": (1, 1), "n2": (1, 1), "n3": (1, 1)}
+    put(world, "docroot/film.mp4", NOISE)
+    assert spent(world, "sync-domain") == {"n1": (1, 2), "n2": (1, 2), "n3": (1, 2)}
 
 
 def test_a_node_that_has_the_revision_already_needs_one_trip(world):
