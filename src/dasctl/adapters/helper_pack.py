@@ -58,7 +58,6 @@ HOT = (
     "parts",
     "receive",
     "report",
-    "staging",
     "sync",
     "tree",
     "work",
