@@ -8,9 +8,12 @@ as they are in life; links lead to the real helper in this process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import random
 import shutil
+import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterable
@@ -94,7 +97,7 @@ class Model:
         outcome = self._run(das, lambda ctx: sync(ctx, list(targets), command="sync-cluster", **options))
         rows = {str(row.instance): row for row in outcome.results}
         for name, row in rows.items():
-            self._check_verdict(das, name, row, before[name])
+            self._check_verdict(das, name, row, before[name], held[name])
             if row.status == "refused":
                 assert seen(self.instance(name)) == held[name], f"{name} was refused and changed"
         if options.get("full"):
@@ -120,6 +123,7 @@ class Model:
             store=YamlStore(root), repository=FolderRepository(root), history=history,
             objects=FolderObjects(root), links=links, clock=self.clock,
             host_keys=None, who=Who(user="anna", host=das, command="command"),  # type: ignore[arg-type]
+            ask=lambda question: True,
         )  # fmt: skip
         try:
             outcome: Outcome = asyncio.run(operation(ctx))
@@ -140,8 +144,13 @@ class Model:
     def _troubled(self, name: str) -> bool:
         return NODE_OF[name] in self.faults or NODE_OF[name] in self.errors
 
-    def _check_verdict(self, das: str, name: str, row: Result, before: dict[str, Any] | None) -> None:
+    def _check_verdict(
+        self, das: str, name: str, row: Result, before: dict[str, Any] | None, held: Seen
+    ) -> None:
         """Refused exactly where somebody else was last: a copy does what its history knows, and nothing else."""
+        if row.status == "not changed":  # together: somebody else could not
+            assert seen(self.instance(name)) == held, f"{name} should not have changed"
+            return
         if self._troubled(name) and row.status not in ("refused", *GOOD):
             assert row.status == "unreachable", row
             return
@@ -191,6 +200,54 @@ class Model:
 
     def lose_index(self, das: str) -> None:
         shutil.rmtree(self.root(das) / ".dasctl" / "index", ignore_errors=True)
+
+    def lose_das_folder(self, das: str) -> None:
+        """All that the DAS remembers is gone: history, objects, index."""
+        shutil.rmtree(self.root(das) / ".dasctl", ignore_errors=True)
+
+    def hurt_object(self, das: str, chance: random.Random, how: str) -> None:
+        """One object is damaged, cut or lost."""
+        objects = sorted(
+            path for path in (self.root(das) / ".dasctl" / "objects").rglob("*") if path.is_file()
+        )
+        if not objects:
+            return
+        path = chance.choice(objects)
+        data = path.read_bytes()
+        path.chmod(0o600)
+        match how:
+            case "lost":
+                path.unlink()
+            case "cut":
+                path.write_bytes(data[: len(data) // 2])
+            case _:
+                place = chance.randrange(len(data)) if data else 0
+                path.write_bytes(data[:place] + bytes([data[place] ^ 1 if data else 1]) + data[place + 1 :])
+
+    def remember_wrongly(self, das: str, chance: random.Random) -> None:
+        """What the DAS believes of its instances is shuffled: standings and parts of one belong to another, or to none."""
+        file = self.root(das) / ".dasctl" / "history.db"
+        if not file.exists():
+            return
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
+            rows = database.execute("SELECT number, digest FROM revisions").fetchall()
+            parts = database.execute("SELECT instance, place, digest FROM acknowledged_parts").fetchall()
+            for (name,) in database.execute("SELECT instance FROM acknowledged").fetchall():
+                if rows and chance.random() < 0.5:
+                    place = chance.choice(rows)
+                    database.execute(
+                        "UPDATE acknowledged SET revision = ?, digest = ? WHERE instance = ?", (*place, name)
+                    )
+            for instance, place, _digest in parts:
+                if chance.random() < 0.5:
+                    database.execute(
+                        "UPDATE acknowledged_parts SET digest = ? WHERE instance = ? AND place = ?",
+                        (chance.choice(parts)[2], instance, place),
+                    )
+
+    def forget_on_node(self, name: str) -> None:
+        """What the node knows of an instance is gone; its files are there."""
+        shutil.rmtree(self.instance(name) / ".dasctl", ignore_errors=True)
 
     def away(self, node: str) -> None:
         self.errors[node] = NodeUnreachable(f"node {node}: connection refused")
@@ -298,6 +355,16 @@ def overwrite(root: Path, path: str, *, same_time: bool) -> None:
         full.chmod(stat.S_IMODE(status.st_mode))
         if same_time:
             os.utime(full, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def edit_middle(root: Path, path: str, data: bytes) -> None:
+    """Bytes are put in the middle of a file, as a build does that changes little."""
+    full = root / path
+    if full.is_file() and not full.is_symlink():
+        mode, held = stat.S_IMODE(full.stat().st_mode), full.read_bytes()
+        full.chmod(0o644)
+        full.write_bytes(held[: len(held) // 2] + data + held[len(held) // 2 :])
+        full.chmod(mode)
 
 
 def rename(root: Path, path: str, to: str) -> None:

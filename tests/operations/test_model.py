@@ -62,6 +62,10 @@ class Operators(RuleBasedStateMachine):
     def edit_in_place(self, das: str, path: str, same_time: bool) -> None:
         model.overwrite(self.model.root(das), path, same_time=same_time)
 
+    @rule(das=DAS, path=PATHS, data=st.binary(min_size=1, max_size=50))
+    def edit_in_the_middle(self, das: str, path: str, data: bytes) -> None:
+        model.edit_middle(self.model.root(das), path, data)
+
     @rule(das=DAS, path=PATHS, mode=FOLDER_MODES)
     def make_folder(self, das: str, path: str, mode: int) -> None:
         model.put_folder(self.model.root(das), path, mode)
@@ -146,6 +150,22 @@ class Operators(RuleBasedStateMachine):
     def lose_history(self, das: str) -> None:
         self.model.lose_history(das)
 
+    @rule(das=DAS)
+    def lose_das_folder(self, das: str) -> None:
+        self.model.lose_das_folder(das)
+
+    @rule(das=DAS, seed=st.integers(0, 1000), how=st.sampled_from(["lost", "cut", "damaged"]))
+    def hurt_object(self, das: str, seed: int, how: str) -> None:
+        self.model.hurt_object(das, random.Random(seed), how)
+
+    @rule(das=DAS, seed=st.integers(0, 1000))
+    def remember_wrongly(self, das: str, seed: int) -> None:
+        self.model.remember_wrongly(das, random.Random(seed))
+
+    @rule(name=NAMES)
+    def forget_on_node(self, name: str) -> None:
+        self.model.forget_on_node(name)
+
     @rule()
     def copy_domain(self) -> None:
         self.model.copy_domain("old")
@@ -158,6 +178,8 @@ class Operators(RuleBasedStateMachine):
             "deviations": st.sampled_from(["overwrite", "keep", "fail"]),
             "criterion": st.just("hash"),
             "full": st.just(True),
+            "together": st.just(True),
+            "verify": st.just(True),
         },
     ))  # fmt: skip
     def sync(self, das: str, options: dict[str, Any]) -> None:
