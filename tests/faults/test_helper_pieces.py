@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from dasctl.adapters import bootstrap, helper_pack
 from dasctl.adapters.helper_pack import CODE, FIRST, WORK, HelperPack, Shipment
-from dasctl.adapters.helper_source import imported, small_source
+from dasctl.adapters.helper_source import imported, small_code, small_source
 from dasctl.adapters.helpers import Helpers
 from dasctl.adapters.local import LocalLinks
 from dasctl.core.domain import Node
@@ -117,6 +118,18 @@ def test_small_source_is_the_same_program_on_the_same_lines(name: str) -> None:
     small = small_source(SOURCES[name])
     assert _essence(small) == _essence(SOURCES[name])
     assert len(small) < len(SOURCES[name])
+
+
+def test_small_code_has_tracebacks() -> None:
+    code = small_code("def f():\n\n raise RuntimeError('boom')\n\n\ndef g():\n f()\n", "dasctl/remote/x.py")
+    found: dict[str, Any] = {}
+    exec(code, found)
+    try:
+        found["g"]()
+    except RuntimeError:
+        told = traceback.format_exc()
+    assert 'File "dasctl/remote/x.py", line 6, in g' in told
+    assert 'File "dasctl/remote/x.py", line 1, in f' in told
 
 
 def _essence(source: str) -> list[tuple[int, str]]:
