@@ -104,6 +104,26 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
             "together": True, "yes": True, "failed": True, "max_failures": "10%", "reload": False,
         },
     ),
+    ("list-deviations", "list_deviations", {"targets": [], "verify": False}),
+    ("list-deviations web db1 --verify", "list_deviations", {"targets": ["web", "db1"], "verify": True}),
+    ("diff-instance web1", "diff_instance", {"name": "web1", "paths": [], "verify": False}),
+    (
+        "diff-instance web1 config docroot/x --verify",
+        "diff_instance",
+        {"name": "web1", "paths": ["config", "docroot/x"], "verify": True},
+    ),
+    (
+        "export-sync-bundle web node:n1 /tmp/b --since 7",
+        "export_sync_bundle",
+        {"targets": ["web", "node:n1"], "file": Path("/tmp/b"), "since": 7},
+    ),
+    (
+        "import-sync-bundle b --nodedir /d --instance web1 --instance web2 --dry-run --yes",
+        "import_sync_bundle",
+        {
+            "file": Path("b"), "node_dir": Path("/d"), "instances": ["web1", "web2"], "dry_run": True, "yes": True,
+        },
+    ),
     ("sync-domain --no-together", "sync", {**SYNC, "targets": ["domain"], "command": "sync-domain", "together": False}),
     ("sync-domain", "sync", {"targets": ["domain"], "command": "sync-domain", **SYNC}),
     (
@@ -136,7 +156,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
 
 WITHOUT_DOMAIN = {
     "create-domain", "join-domain", "leave-domain", "start-local-instance", "stop-local-instance",
-    "sync-local-instance", "serve-ssh",
+    "sync-local-instance", "serve-ssh", "import-sync-bundle",
 }  # fmt: skip
 
 

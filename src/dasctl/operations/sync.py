@@ -14,6 +14,7 @@ from dasctl.core.outcome import SKIPPED, Outcome, Problem, Result, spoiled, summ
 from dasctl.core.patterns import regexes
 from dasctl.core.requests import SyncOptions
 from dasctl.core.stamps import Standing
+from dasctl.errors import UsageError
 from dasctl.operations.consenting import mass_deletions
 from dasctl.operations.differing import with_diffs
 from dasctl.operations.failing import nothing_failed, of_failed, remember, tolerance_of
@@ -51,6 +52,8 @@ async def sync(
     `verify`: contents on the nodes are read and hashed. `diff`: a dry run shows texts. `yes`: mass deletions are wanted.
     `failed`: only those whose last command failed. `max_failures`: see `core/tolerance.py`.
     """
+    if diff and not dry_run:
+        raise UsageError("--diff shows what would change: it goes with --dry-run alone")
     ctx = replace(ctx, tolerance=tolerance_of(max_failures))
     with nullcontext() if dry_run else ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
