@@ -6,7 +6,7 @@ from hashlib import sha256
 import pytest
 
 from dasctl.core import requests
-from dasctl.core.domain import Cluster, Config, Domain, Instance, Node, Settings
+from dasctl.core.domain import Cluster, Config, Domain, Instance, Node, Reload, Settings
 from dasctl.core.requests import SyncOptions, Want
 from dasctl.core.slices import Part, Slice
 from dasctl.core.stamps import Revision, Standing
@@ -15,7 +15,7 @@ from dasctl.remote.manifest import Entry, digest_of, encode
 
 DOMAIN = Domain(
     format=1, domain=Settings(name="shop", id="6f1c"), nodes={"n1": Node(host="h")}, configs={"c": Config(start="true")},
-    clusters={"web": Cluster(config="c")}, instances={"web1": Instance(node="n1", cluster="web")},
+    clusters={"web": Cluster(config="c")}, instances={f"web{n}": Instance(node="n1", cluster="web") for n in (1, 2, 3)},
 )  # fmt: skip
 REVISION = Revision(
     number=7, epoch=2, config_id=5, who="anna", host="das", when=1.5, command="sync-domain", summary="", state="ss"
@@ -260,3 +260,13 @@ def test_a_delta_is_made_once_for_all_nodes():
     assert deltas.of(OLD.digest, NEW) is deltas.of(OLD.digest, NEW)
     assert asked == [OLD.digest]
     assert deltas.of("gone", NEW).base is None
+
+
+def test_all_changes_are_asked_for_where_they_decide_about_a_reload():
+    assert made(want(part("lib"))).header["changes"] == "first"
+    reloading = Domain(
+        format=1, domain=DOMAIN.domain, nodes=DOMAIN.nodes, clusters=DOMAIN.clusters, instances=DOMAIN.instances,
+        configs={"c": Config(start="true", reload=Reload(signal="HUP"))},
+    )  # fmt: skip
+    request = requests.sync(reloading, "n1", [want(part("lib"))], REVISION, OPTIONS, requests.Deltas({}.get))
+    assert request.header["changes"] == "all"

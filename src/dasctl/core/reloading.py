@@ -18,10 +18,15 @@ OWN_PART = "config/domain.yaml"  # its start-relevant keys ask for a restart, th
 ALWAYS_READ = "docroot/"
 
 
-def wants_reload(config: Config, changes: Sequence[Mapping[str, Any]]) -> bool:
-    """`changes` as in the protocol: `path` and `why`. A modtime alone is no change of content."""
+def wants_reload(config: Config, changes: Sequence[Mapping[str, Any]], *, unnamed: int = 0) -> bool:
+    """`changes` as in the protocol: `path` and `why`. A modtime alone is no change of content.
+
+    Where some are `unnamed` (beyond 100,000), one of them may be what a reload is for.
+    """
     if config.reload is None:
         return False
+    if unnamed:
+        return True
     restart = [re.compile(pattern) for pattern in regexes(tuple(config.restart_on))]
     return any(_concerns(restart, change) for change in changes)
 

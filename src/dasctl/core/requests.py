@@ -168,6 +168,7 @@ def sync(
         words.SYNC, domain, node, revision.epoch,
         dry_run=options.dry_run,
         hold=options.held,
+        changes="all" if any(_reloads(domain, want) for want in wants) else "first",
         blobs=[
             {"part": digest, "base": delta.base, "size": len(delta.packed)} for digest, delta in blobs.items()
         ],
@@ -175,6 +176,11 @@ def sync(
     )  # fmt: skip
     body = b"".join(delta.packed for delta in blobs.values())
     return Request(header=header, body=body, unasked=unasked, ancestors=made_of)
+
+
+def _reloads(domain: Domain, want: Want) -> bool:
+    """Whether what changes decides about a reload: then no change may be left out of the answer."""
+    return domain.configs[domain.config_of(want.slice.instance)].reload is not None
 
 
 def _new_contents(base: bytes, wanted: bytes) -> Iterable[tuple[str, int]]:

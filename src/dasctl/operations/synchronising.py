@@ -86,10 +86,12 @@ class Synchronisation:
     def _reloads(self, name: str, course: Course) -> bool:
         if not course.settled or course.error is not None or course.verdict is None:
             return False
-        domain = self.now.domain
+        domain, said = self.now.domain, course.verdict.more
         is_new = name not in self.expected  # and cannot be running
         return not is_new and wants_reload(
-            domain.configs[domain.config_of(name)], course.verdict.more.get("changes") or ()
+            domain.configs[domain.config_of(name)],
+            said.get("changes") or (),
+            unnamed=int(said.get("more") or 0),
         )
 
     def _acknowledge(self, courses: Mapping[str, Course]) -> None:
