@@ -21,6 +21,15 @@ def test_a_node_that_says_it_has_more_than_there_is():
     assert whole("a", 0, 0, 5) == Item(digest="a", size=0, travels=0)
 
 
+def test_the_last_piece_is_sent_to_whoever_has_all():
+    """A helper that is killed before a complete content has its name leaves a beginning that ends with the content."""
+    assert whole("a", 2 * PIECE, 200, 2 * PIECE) == Item(
+        digest="a", size=2 * PIECE, offset=PIECE, travels=100
+    )
+    assert whole("a", 2 * PIECE, 200, 1 << 62).offset == PIECE
+    assert whole("a", PIECE, 100, PIECE).offset == 0
+
+
 def test_a_beginning_counts_where_all_instances_have_the_same():
     assert offsets([{"a": 5, "b": 1}, {"a": 5, "b": 2}, {"c": 7}]) == {"a": 5, "b": 0, "c": 7}
 

@@ -119,6 +119,15 @@ def test_a_content_goes_on_where_the_node_stopped(objects):
     assert got == {sha(large): b"\0" * 2 * PIECE + large[2 * PIECE :]}
 
 
+def test_a_content_of_whole_pieces_that_the_node_has_to_its_end_is_not_lost(objects):
+    large, lost = NOISE[-1][: 2 * PIECE], []
+    objects.kept[sha(large)] = large
+    plan = planned(objects, large, offsets={sha(large): len(large)})
+    got = received(asyncio.run(sent(blocks_of(objects, lost), plan)))
+    assert lost == []
+    assert got == {sha(large): b"\0" * PIECE + large[PIECE:]}
+
+
 def test_many_nodes_share_what_was_made_once(objects):
     blocks, plan = blocks_of(objects), planned(objects, *SMALL, *NOISE, TEXT)
     objects.opened.clear()

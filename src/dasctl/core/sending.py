@@ -46,9 +46,10 @@ def total(plan: Iterable[Item]) -> int:
 def whole(digest: str, size: int, packed: int, offset: int = 0) -> Item:
     """The content without a delta, from the piece on in which `offset` lies. `packed`: bytes of all its pieces.
 
-    What part of the packed bytes lies behind an offset is not known without reading: the raw share stands for it.
+    What part of the packed bytes lies behind an offset is not known without reading: the raw share stands for it. The last
+    piece is sent even to a node that has it: a helper that was killed before it could give a complete content its name.
     """
-    start = min(offset, size) // PIECE * PIECE
+    start = min(offset, max(size - 1, 0)) // PIECE * PIECE
     travels = packed if not start else packed * (size - start) // size
     return Item(digest=digest, size=size, offset=start, travels=travels)
 
