@@ -71,6 +71,12 @@ def test_what_is_not_plain_goes_the_long_way(line: str) -> None:
     assert recognised(line.split()) is None
 
 
+def test_an_empty_domain_is_not_the_one_of_the_environment() -> None:
+    """As a script has it whose variable is empty: `--domain "$SHOP"`."""
+    line = ["--domain", "", "sync-domain"]
+    assert recognised(line, {"DASCTL_DOMAIN": "elsewhere"}) is None
+
+
 def test_program_takes_the_short_way() -> None:
     recorder = Recorder()
     assert run(["sync-cluster", "web", "--json"], out=io.StringIO(), err=io.StringIO(), runner=recorder) == 0

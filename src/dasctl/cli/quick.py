@@ -38,13 +38,15 @@ def recognised(
         if word in FLAGS:
             given[FLAGS[word]] = True
         elif word == "--domain":
-            given["domain"] = next(left, "-")
+            given["domain"] = next(left, "")
         elif word.startswith("-") or not word:
             return None
         else:
             plain.append(word)
-    if not plain or any(pair <= {*given} for pair in CONTRADICT) or given.get("domain", "").startswith("-"):
+    if not plain or any(pair <= {*given} for pair in CONTRADICT):
         return None
+    if "domain" in given and (not given["domain"] or given["domain"].startswith("-")):
+        return None  # an empty one is a folder to the parser; here it would be as if none were named
     command, *targets = plain
     if bool(targets) != (command in NAMED) or command not in (*NAMED, *ALL):
         return None
