@@ -1,7 +1,7 @@
 """Deltas of large contents: instructions that make a new content of an old one, exact to the byte (docs/protocol.md).
 
-What lives here: finding what both have in common, and the form of the instructions. What must not: files, packing, the
-judgement whether a delta is worth it.
+What lives here: finding what both have in common. What must not: files, packing, the judgement whether a delta is worth
+it; how long a run is equal (`equal_runs.py`), and the form of the instructions (`delta_form.py`).
 
 Both contents lie side by side, so nothing is guessed and nothing is asked. First the common beginning and end, by
 large comparisons. Between them a walk along a *diagonal* (places of both that belong together, as long as nothing
@@ -10,27 +10,17 @@ needs. Where the diagonal is lost, *anchors* find the next one: places that the 
 pattern matches there, in both alike; near ones first, then those of the whole old content, which also fill what
 is left over. All of it takes time in proportion to the sizes, whatever the contents are: searches that
 repeat themselves have a budget.
-
-Comparing is done with slices, which are copied and compared at the speed of memory; a loop over bytes would be a thousand
-times slower.
 """
 
 from __future__ import annotations
 
-import json
 import mmap
 import re
-import sys
-from array import array
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
 
-FORMAT = 1
-
-FIRST_STEP = 256  # bytes: what a comparison begins with, and doubles …
-LARGEST_STEP = 256 << 10  # … up to: both slices stay in the processor's cache
-EXACT = 64  # bytes: from here on the first difference is found by arithmetic
+from dasctl.core.delta_form import Copy, encoded
+from dasctl.core.equal_runs import Content, equal_before, equal_from
 
 RUN = 16  # equal bytes on the diagonal that are worth a copy
 STAMP = 64  # bytes that may differ before the diagonal counts as lost, at the first look
@@ -50,7 +40,6 @@ BUDGET = 4  # how many times both contents may be searched near by
 LEFT_OVER = 64 << 10  # bytes: less is not looked for in the whole old content …
 LEFT_OVER_SHARE = 64  # … nor less than this part of the new one
 
-LONGEST = 0xFFFF_FFFF  # bytes that one instruction can say
 MOST_COPIES = 1_000_000  # the helper takes 2**20 instructions
 
 # Three classes of 40 byte values, tried out so that in text, numbers, archives and random bytes alike three of them in a
@@ -68,21 +57,11 @@ _FAR = re.compile(b"".join((*_CLASSES, _CLASSES[0])))
 _RUN = re.compile(rb"\0{%d,}" % RUN)
 _SECOND_RUN = re.compile(rb"\0{%d,}" % SECOND_RUN)
 
-Content = bytes | mmap.mmap
-
-
-class Copy(NamedTuple):
-    """`size` bytes of the new content from `new` on are those of the old one from `old` on."""
-
-    old: int
-    new: int
-    size: int
-
 
 def delta(old: Content | memoryview | bytearray, new: Content | memoryview | bytearray) -> bytes:
     """The instructions that make `new` of `old`. What is neither bytes nor mapped memory is copied first."""
     wanted = _sliceable(new)
-    return _encoded(_copies(_sliceable(old), wanted), wanted)
+    return encoded(_copies(_sliceable(old), wanted), wanted)
 
 
 def _sliceable(content: Content | memoryview | bytearray) -> Content:
@@ -92,8 +71,8 @@ def _sliceable(content: Content | memoryview | bytearray) -> Content:
 def _copies(old: Content, new: Content) -> list[Copy]:
     """What of `new` is in `old`, in order, without overlaps in `new`."""
     most = min(len(old), len(new))
-    prefix = _equal(old, 0, new, 0, most)
-    suffix = _equal_before(old, len(old), new, len(new), most - prefix)
+    prefix = equal_from(old, 0, new, 0, most)
+    suffix = equal_before(old, len(old), new, len(new), most - prefix)
     end = len(new) - suffix
     found = [Copy(0, 0, prefix)]
     if prefix < end:
@@ -152,7 +131,7 @@ class _Walk:
                     break
                 self._credit, self._window = CREDIT, STAMP_WINDOW
             i, j = here
-            size = _equal(self._old, i, self._new, j, min(len(self._old) - i, self._end - j))
+            size = equal_from(self._old, i, self._new, j, min(len(self._old) - i, self._end - j))
             self._add(i, j, size)
             i, j = i + size, j + size
         return self._found
@@ -272,7 +251,7 @@ class _Anchors:
             if found is None:
                 return
             more = min(len(self._old) - found.old, stop - found.new)
-            size = _equal(self._old, found.old, self._new, found.new, more)
+            size = equal_from(self._old, found.old, self._new, found.new, more)
             yield found._replace(size=size)
             start = found.new + size
 
@@ -285,7 +264,7 @@ class _Anchors:
         for place, block in _blocks(pattern, self._new, j, stop):
             at = index.get(block)
             if at is not None:
-                before = _equal_before(self._old, at, self._new, place, min(at, place - least))
+                before = equal_before(self._old, at, self._new, place, min(at, place - least))
                 return Copy(at - before, place - before, before + BLOCK)
         return None
 
@@ -314,89 +293,3 @@ def _blocks(
             place = match.start()
             if place + BLOCK <= stop:
                 yield place, content[place : place + BLOCK]
-
-
-def _equal(old: Content, i: int, new: Content, j: int, most: int) -> int:
-    """How many bytes are equal from (i, j) on; at most `most`."""
-    size, step = 0, FIRST_STEP
-    while size < most:
-        step = min(step, most - size)
-        if old[i + size : i + size + step] != new[j + size : j + size + step]:
-            break
-        size += step
-        step = min(2 * step, LARGEST_STEP)
-    else:
-        return most
-    while step > EXACT:
-        half = step // 2
-        if old[i + size : i + size + half] == new[j + size : j + size + half]:
-            size += half
-            step -= half
-        else:
-            step = half
-    a, b = old[i + size : i + size + step], new[j + size : j + size + step]
-    differs = int.from_bytes(a, "little") ^ int.from_bytes(b, "little")
-    return size + ((differs & -differs).bit_length() - 1) // 8
-
-
-def _equal_before(old: Content, i: int, new: Content, j: int, most: int) -> int:
-    """How many bytes are equal before (i, j); at most `most`."""
-    size, step = 0, FIRST_STEP
-    while size < most:
-        step = min(step, most - size)
-        if old[i - size - step : i - size] != new[j - size - step : j - size]:
-            break
-        size += step
-        step = min(2 * step, LARGEST_STEP)
-    else:
-        return most
-    while step > EXACT:
-        half = step // 2
-        if old[i - size - half : i - size] == new[j - size - half : j - size]:
-            size += half
-            step -= half
-        else:
-            step = half
-    a, b = old[i - size - step : i - size], new[j - size - step : j - size]
-    differs = int.from_bytes(a, "big") ^ int.from_bytes(b, "big")
-    return size + ((differs & -differs).bit_length() - 1) // 8
-
-
-def _encoded(copies: Sequence[Copy], new: Content) -> bytes:
-    """The instructions in the protocol's form."""
-    begins, sizes, follow = array("q"), array("I"), array("I")
-    inserted: list[bytes] = []
-    at = 0  # where the copy before ends in the old content
-    for copy, stop in _with_ends(copies, len(new)):
-        here = copy.new + copy.size
-        inserted += [new[start : min(start + CHUNK, stop)] for start in range(here, stop, CHUNK)]
-        for begin, size, more in _instructions(copy.old - at, copy.size, stop - here):
-            begins.append(begin)
-            sizes.append(size)
-            follow.append(more)
-        at = copy.old + copy.size
-    head = json.dumps({"format": FORMAT, "ops": len(begins), "size": len(new)}).encode() + b"\n"
-    if sys.byteorder == "big":
-        for numbers in (begins, sizes, follow):
-            numbers.byteswap()
-    return b"".join((head, begins.tobytes(), sizes.tobytes(), follow.tobytes(), *inserted))
-
-
-def _with_ends(copies: Sequence[Copy], size: int) -> Iterator[tuple[Copy, int]]:
-    """Each copy, and where in the new content the next one begins. What stands before the first one follows an empty one."""
-    first = copies[0].new if copies else size
-    if first:
-        yield Copy(0, 0, 0), first
-    ends = [copy.new for copy in copies[1:]] + [size]
-    yield from zip(copies, ends, strict=True) if copies else ()
-
-
-def _instructions(begin: int, size: int, more: int) -> Iterator[tuple[int, int, int]]:
-    """One instruction; several where a number would not fit."""
-    while size > LONGEST:
-        yield begin, LONGEST, 0
-        begin, size = 0, size - LONGEST
-    while more > LONGEST:
-        yield begin, size, LONGEST
-        begin, size, more = 0, 0, more - LONGEST
-    yield begin, size, more
