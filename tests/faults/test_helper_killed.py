@@ -55,8 +55,8 @@ def prepared(path: Path) -> Das:
     return das
 
 
-def killed_at(das: Das, number: int) -> bool:
-    """Sync to the new tree in a child that is killed ahead of its change `number`; False if it had fewer."""
+def killed_at(das: Das, tree: Tree, number: int) -> bool:
+    """Sync to `tree` in a child that is killed ahead of its change `number`; False if it had fewer."""
     pid = os.fork()
     if pid == 0:
         count = 0
@@ -68,7 +68,7 @@ def killed_at(das: Das, number: int) -> bool:
                 os._exit(KILLED)
 
         try:
-            das.one(new(), before=before)
+            das.one(tree, before=before)
             os._exit(0)
         finally:
             os._exit(1)
@@ -95,7 +95,7 @@ def test_killed_ahead_of_every_change(tmp_path: Path, how: str) -> None:
         path.mkdir()
         das = prepared(path)
         root = path / "web1"
-        if not killed_at(das, number):
+        if not killed_at(das, new(), number):
             break
         old_or_new(root)
         journalled = (root / ".dasctl" / "journal").exists()
@@ -148,27 +148,6 @@ def moved_tree() -> Tree:
     return tree.file("config/a", b"one", 0o640, mtime=-4).file("lib/new/a", b"three")
 
 
-def sync_killed_at(das: Das, tree: Tree, number: int) -> bool:
-    pid = os.fork()
-    if pid == 0:
-        count = 0
-
-        def before(operation: str) -> None:
-            nonlocal count
-            count += 1
-            if count == number:
-                os._exit(KILLED)
-
-        try:
-            das.one(tree, before=before)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status in (0, KILLED)
-    return status == KILLED
-
-
 @pytest.mark.parametrize("step", ["first", "moved"])
 def test_killed_where_folders_are_placed_whole(tmp_path: Path, step: str) -> None:
     number = 0
@@ -180,7 +159,7 @@ def test_killed_where_folders_are_placed_whole(tmp_path: Path, step: str) -> Non
         if step == "moved":
             assert das.one(tree)["verdict"] == "done"
             tree = moved_tree()
-        if not sync_killed_at(das, tree, number):
+        if not killed_at(das, tree, number):
             break
         root = path / "web1"
         verdict = das.one(tree)
