@@ -92,9 +92,9 @@ def _global_options(app: Any, ctx: Any) -> Iterator[str]:
     yield "`true` or `false`, sizes are bytes, times are seconds. Tabs, newlines and backslashes in it are escaped."
     yield ""
     yield "`--json` prints one document on one line, also for errors of usage: `command`, `status` (`ok`, `unchanged`,"
-    yield "`partial`, `failed`, `refused`, `different`), `exit_code`, `revision`, `seconds`, `results`, `warnings` where there are some,"
-    yield "and on failure `error` with `message` and `hint`, also per result. Names that are not UTF-8 have each such byte"
-    yield "as a surrogate escape (`\\udcff` is the byte 0xff), as Python's `os.fsdecode` makes them."
+    yield "`partial`, `failed`, `refused`, `different`), `exit_code`, `revision`, `seconds`, `results`, `warnings` where"
+    yield "there are some, and on failure `error` with `message` and `hint`, also per result. Names that are not UTF-8 have"
+    yield "each such byte as a surrogate escape (`\\udcff` is the byte 0xff), as Python's `os.fsdecode` makes them."
     yield ""
     yield "`--quiet` prints nothing where nothing has changed and nothing has failed."
 
