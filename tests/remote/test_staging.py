@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -163,6 +164,21 @@ def test_a_neighbour_is_not_believed(tmp_path: Path) -> None:
     (tmp_path / "web2/lib/b").symlink_to("/etc/hostname")
     assert das.sync(tree, "web1")[0]["verdict"] == "done"
     assert das.trips == 2
+    assert on_disk(tmp_path / "web1") == tree.entries
+
+
+def test_a_neighbour_whose_manifest_is_none_is_no_obstacle(tmp_path: Path) -> None:
+    tree = Tree()
+    for number in range(40):  # so many that its lines are read one by one
+        tree.file(f"lib/{number}", b"content of %d" % number)
+    Das(tmp_path).sync(tree, "web2")
+    manifest = tmp_path / "web2/.dasctl/manifest"
+    header, _, data = manifest.read_bytes().partition(b"\n")
+    told = json.loads(header)
+    del told["crc"]  # as an older dasctl wrote it
+    broken = data.replace(b" lib/7\0", b"_lib/7\0")
+    manifest.write_bytes(json.dumps(told).encode() + b"\n" + broken)
+    assert Das(tmp_path).sync(tree, "web1")[0]["verdict"] == "done"
     assert on_disk(tmp_path / "web1") == tree.entries
 
 

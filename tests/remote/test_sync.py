@@ -387,6 +387,27 @@ def test_damaged_state_is_found_out_by_looking(tmp_path: Path, name: str, damage
     assert das.one(shop())["verdict"] == "unchanged"
 
 
+@pytest.mark.parametrize(
+    "what, damaged", [(b" lib/b\0", b"_lib/b\0"), (b" lib/b\0", b" lib/z\0"), (b"f 644", b"f 6x4")]
+)
+def test_a_manifest_that_is_damaged_in_its_middle_is_found_out(
+    tmp_path: Path, what: bytes, damaged: bytes
+) -> None:
+    tree = Tree().file("lib/a", b"a").file("lib/b", b"b").file("lib/c", b"c")
+    das = Das(tmp_path)
+    das.one(tree)
+    manifest = tmp_path / "web1/.dasctl/manifest"
+    data = manifest.read_bytes()
+    assert what in data
+    manifest.write_bytes(data.replace(what, damaged))
+    assert das.one(tree)["verdict"] == "stands"
+    das.expects.clear()
+    verdict = das.one(tree)
+    assert (verdict["verdict"], verdict["deviations"]) == ("unchanged", [])
+    assert das.one(tree)["verdict"] == "unchanged"
+    assert on_disk(tmp_path / "web1") == tree.entries
+
+
 def test_a_newer_format_is_refused_by_name(tmp_path: Path) -> None:
     das, root = synced(tmp_path)
     (root / ".dasctl/state.json").write_text('{"format": 2}')

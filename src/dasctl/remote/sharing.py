@@ -116,8 +116,11 @@ def sources(works: list[Work], wanted: dict[bytes, int], neighbours: Neighbours)
                     del rest[digest]
     if rest:
         for place, parts in neighbours.all():
-            for digest, line in _lines(parts, rest):
-                path = line.split(b" ", 5)[5]
+            try:
+                told = [(digest, line.split(b" ", 5)[5], line) for digest, line in _lines(parts, rest)]
+            except IndexError:
+                continue  # not lines: somebody wrote into its manifest
+            for digest, path, line in told:
                 if _as_told(place, line, path):
                     add(digest, place, path)
     return found

@@ -93,6 +93,24 @@ def lines_of(parts: Any) -> dict[bytes, bytes]:
     return lines
 
 
+def lines_after(
+    lines: dict[bytes, bytes], before: Mapping[str, bytes], after: Mapping[str, bytes]
+) -> dict[bytes, bytes]:
+    """`lines_of` the parts `after`, by name, given those of `before`: what both have in common is not looked at."""
+    from dasctl.remote import manifest
+
+    if list(before) != list(after):
+        return lines_of(after.values())
+    found = dict(lines)
+    for name, data in after.items():
+        start, old_end, end = manifest.trimmed(before[name], data)
+        old, new = lines_of([before[name][start:old_end]]), lines_of([data[start:end]])
+        if list(old) != list(new):
+            return lines_of(after.values())  # the order is the manifest's
+        found.update(new)
+    return found
+
+
 class Place:
     """An instance's folder, open. `close` frees the lock and the handles."""
 
@@ -291,6 +309,8 @@ def _load_manifest(place: Place, kept: Kept) -> bool:
             os.path.join(place.path, ".dasctl/manifest"), header["format"],
         )  # fmt: skip
         return True
+    if header.get("crc", crc := _crc(memoryview(data)[end + 1 :])) != crc:
+        return False
     try:
         start = end + 1
         for name, digest, size in header["parts"]:
@@ -316,12 +336,21 @@ def _ends(part: bytes) -> list[bytes]:
 
 def manifest_bytes(parts: list[tuple[str, str, bytes]], exceptions: Mapping[str, Any]) -> bytes:
     """The file `manifest`: `parts` are (name, digest, canonical bytes)."""
+    body = b"".join(p[2] for p in parts)
     header = {
         "format": words.STATE_FORMAT,
         "parts": [[name, digest, len(data)] for name, digest, data in parts],
         "exceptions": exceptions,
+        "crc": _crc(body),
     }
-    return json.dumps(header, separators=(",", ":")).encode("ascii") + b"\n" + b"".join(p[2] for p in parts)
+    return json.dumps(header, separators=(",", ":")).encode("ascii") + b"\n" + body
+
+
+def _crc(data: bytes | memoryview) -> int:
+    """Against a disk that forgets. The parts' digests would tell as well, but every request would import hashlib for them."""
+    import binascii
+
+    return binascii.crc32(data)
 
 
 def stamp_of(domain: str, epoch: int, lead: Mapping[str, Any]) -> dict[str, Any]:
