@@ -347,7 +347,7 @@ def manifest_bytes(parts: list[tuple[str, str, bytes]], exceptions: Mapping[str,
 
 
 def _crc(data: bytes | memoryview) -> int:
-    """Against a disk that forgets. The parts' digests would tell as well, but every request would import hashlib for them."""
+    """Against a disk that forgets. The parts' digests would tell as well, but hashlib is slow to import."""
     import binascii
 
     return binascii.crc32(data)
