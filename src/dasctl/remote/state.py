@@ -347,10 +347,10 @@ def manifest_bytes(parts: list[tuple[str, str, bytes]], exceptions: Mapping[str,
 
 
 def _crc(data: bytes | memoryview) -> int:
-    """Against a disk that forgets. The parts' digests would tell as well, but hashlib is slow to import."""
-    import binascii
+    """Against a disk that forgets. The parts' digests would tell as well, but hashlib is slow to import; zlib is there."""
+    import zlib
 
-    return binascii.crc32(data)
+    return zlib.crc32(data)
 
 
 def stamp_of(domain: str, epoch: int, lead: Mapping[str, Any]) -> dict[str, Any]:
