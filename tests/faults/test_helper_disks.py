@@ -67,6 +67,66 @@ def test_read_only_folders_of_the_repository(tmp_path: Path) -> None:
     unprivileged(tmp_path, work)
 
 
+def test_a_killed_helper_that_left_folders_that_nobody_may_enter(tmp_path: Path) -> None:
+    reachable(tmp_path)
+
+    def killed(number: int, tree: Tree) -> bool:
+        left = number
+
+        def before(operation: str) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                os._exit(0)
+
+        pid = os.fork()
+        if pid == 0:
+            Das(tmp_path / "node").one(tree, before=before)
+            os._exit(1)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    def work() -> None:
+        tree = Tree().file("lib/new/listed/x", b"1").folder("lib/new/listed", 0o444).file("lib/new/y", b"2")
+        number = 1
+        while killed(number, tree):
+            verdict = Das(tmp_path / "node").one(tree)
+            assert verdict["verdict"] in ("done", "unchanged", "stands"), (number, verdict)
+            (tmp_path / "node").rename(tmp_path / f"node{number}")
+            number += 1
+        assert number > 20
+
+    unprivileged(tmp_path, work)
+
+
+def test_a_folder_in_which_nothing_can_be_looked_at_is_not_an_empty_one(tmp_path: Path) -> None:
+    """`chmod -R 644` on a node."""
+    reachable(tmp_path)
+
+    def work() -> None:
+        das = Das(tmp_path)
+        tree = Tree().file("lib/a/changed", b"old").file("lib/a/same", b"same")
+        assert das.one(tree)["verdict"] == "done"
+        folder = tmp_path / "web1/lib/a"
+        (folder / "changed").write_bytes(b"by the server")
+        (folder / "foreign").write_bytes(b"foreign")
+        folder.chmod(0o644)
+        verdict = das.one(tree)
+        assert [item["path"] for item in verdict["problems"]] == ["lib/a"]
+        assert [(item["path"], item["kind"]) for item in verdict["deviations"]] == [("lib/a", "changed")]
+        assert (folder / "changed").read_bytes() == b"by the server"
+        verdict = das.one(tree)
+        assert [(item["path"], item["kind"]) for item in verdict["deviations"]] == [
+            ("lib/a/changed", "changed")
+        ]
+        assert (tmp_path / "web1" / verdict["deviations"][0]["aside"]).read_bytes() == b"by the server"
+        assert (folder / "foreign").read_bytes() == b"foreign"
+        folder.chmod(0o644)
+        verdict = das.one(tree.file("lib/a/same", b"new"))
+        assert (verdict["verdict"], "cannot be read" in verdict["message"]) == ("failed", True)
+
+    unprivileged(tmp_path, work)
+
+
 def test_no_permission_is_a_clear_failure(tmp_path: Path) -> None:
     reachable(tmp_path)
     (tmp_path / "node").mkdir()

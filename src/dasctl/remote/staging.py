@@ -206,14 +206,17 @@ def _files(place: state.Place, path: bytes) -> Iterator[bytes]:
     pending = [path]
     while pending:
         path = pending.pop()
-        status = by_handle.lstat(place.handles, path)
+        try:
+            status = by_handle.lstat(place.handles, path)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                # It may have its final mode already, which may let nobody in.
+                place.disk.dress_folder(path, on_disk.OPENED, on_disk.LEAVE)
+                names = os.listdir(place.handles.folder(path))
+        except OSError:
+            continue
         if status is None:
             continue
         if stat.S_ISDIR(status.st_mode):
-            try:
-                names = os.listdir(place.handles.folder(path))
-            except OSError:
-                continue
             pending += [path + b"/" + os.fsencode(name) for name in names]
         elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
             yield path

@@ -81,8 +81,13 @@ def _walk_area(
         for item in entries:
             try:
                 status = item.stat(follow_symlinks=False)
-            except OSError:
-                continue  # it went away while we looked
+            except OSError as error:
+                if by_handle.absent(error):
+                    continue  # it went away while we looked
+                # A folder with names that may be read and with nothing in it that may be looked at: 0644, by mistake.
+                seen.problems.append((prefix[:-1], error.strerror or str(error)))
+                seen.unseen.append(prefix[:-1])
+                break
             mode = status.st_mode
             path = prefix + item.name.encode(encoding, errors)
             head = heads.get(mode)
