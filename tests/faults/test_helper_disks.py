@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.remote.conversation import Das, Tree, on_disk
 
 NOBODY = 65534
@@ -123,6 +125,32 @@ def test_a_folder_in_which_nothing_can_be_looked_at_is_not_an_empty_one(tmp_path
         folder.chmod(0o644)
         verdict = das.one(tree.file("lib/a/same", b"new"))
         assert (verdict["verdict"], "cannot be read" in verdict["message"]) == ("failed", True)
+
+    unprivileged(tmp_path, work)
+
+
+@pytest.mark.parametrize("closed", ["local/lib/own", "local/lib/own/x", "local/lib"])
+@pytest.mark.parametrize("mode", [0o000, 0o644])
+def test_local_files_that_cannot_be_read_any_more_still_win(tmp_path: Path, closed: str, mode: int) -> None:
+    reachable(tmp_path)
+
+    def work() -> None:
+        das = Das(tmp_path)
+        tree = Tree().file("lib/own/x", b"the repository's")
+        assert das.one(tree)["verdict"] == "done"
+        own = tmp_path / "web1/local/lib/own"
+        own.mkdir(parents=True)
+        (own / "x").write_bytes(b"its own")
+        assert das.one(tree)["verdict"] == "done"
+        if closed.endswith("x"):
+            (own / "x").write_bytes(b"edited")
+            os.utime(own / "x", ns=(1, 1))
+        (tmp_path / "web1" / closed).chmod(mode)
+        for _ in range(2):
+            das.one(tree)
+            assert (tmp_path / "web1/lib/own/x").read_bytes() in (b"its own", b"edited")
+        das.one(tree.file("lib/own/x", b"the repository's second"))
+        assert (tmp_path / "web1/lib/own/x").read_bytes() in (b"its own", b"edited")
 
     unprivileged(tmp_path, work)
 

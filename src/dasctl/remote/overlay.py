@@ -97,9 +97,27 @@ def look(
                 entry = entry._replace(digest=digests.of(path, _status(place, path)))
             except OSError as error:
                 found.problems.append((path, error.strerror or str(error)))
+                if line:
+                    found.lines[target] = line  # it still wins, as what it was when it could be read
                 continue
         found.lines[target] = manifest.line(entry)
+    if seen.unseen:
+        _remember(found, before, [path[len(LOCAL) :] for path in seen.unseen], matches)
     return found
+
+
+def _remember(
+    found: Overlay,
+    before: dict[bytes, bytes],
+    unseen: list[bytes],
+    matches: Callable[[bytes], bool] | None,
+) -> None:
+    """What was in folders that cannot be looked into is taken to be there still."""
+    below = tuple(path + b"/" for path in unseen)
+    for path, line in before.items():
+        if line and path.startswith(below) and (matches is None or matches(path)):
+            found.lines[path] = line
+    found.lines = {path: found.lines[path] for path in sorted(found.lines, key=manifest.order)}
 
 
 def _status(place: state.Place, path: bytes) -> os.stat_result:
