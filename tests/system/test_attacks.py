@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.cluster import make_cluster, rsync_finds
+from tests.system.failing import refused
 from tests.system.sshd import Sshd, SshSetting
 
 
@@ -105,8 +106,13 @@ def test_an_area_that_vanished_is_named(
     cluster = make_cluster(tmp_path, ssh, [sshd_factory()])
     cluster.json("sync-domain")
     (cluster.root / "docroot").rename(cluster.root / "docroot.old")
-    for words in (["sync-domain", "--dry-run"], ["sync-domain"]):
-        assert "docroot: the repository has no such folder any more" in str(cluster.json(*words))
+    assert "(all of docroot)" in str(cluster.json("sync-domain", "--dry-run").json["warnings"])
+    # Nobody can be asked here, so nothing is sent before somebody says that it is meant.
+    asked = refused(cluster, "sync-domain", code=1).json["error"]
+    assert "(all of docroot)" in asked["message"]
+    assert "--yes" in asked["hint"]
+    assert (cluster.folder("web1") / "docroot/index.html").exists()
+    cluster.json("sync-domain", "--yes")
     assert not (cluster.folder("web1") / "docroot").exists()
     assert "docroot:" not in str(cluster.json("sync-domain"))
     (cluster.root / "docroot.old").rename(cluster.root / "docroot")
