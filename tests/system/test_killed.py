@@ -169,24 +169,22 @@ def serving(cluster: Cluster) -> set[int]:
 
 def test_dasctl_is_killed_while_it_edits_the_domain(cluster: Cluster) -> None:
     cluster.json("sync-cluster", "web")
-    made = 0
-    for turn in range(KILLS):
-        words = (
-            "create-instance",
-            f"extra{turn}",
-            "--node",
-            "n1",
-            "--cluster",
-            "web",
-            "--property",
-            f"http.port={5000 + turn}",
-        )
-        killed(cluster, words, 0.12 + 0.02 * turn)
+    began = time.monotonic()
+    cluster.json(*created(0))
+    whole_s = time.monotonic() - began
+    made = cut = 0
+    for turn in range(1, MOST_TURNS + 1):
+        if turn > KILLS and made and cut > KILLS // 4:
+            break
+        # Most of a command is its start: the later part is where things happen, and the last ones are to end in time.
+        status = killed(cluster, created(turn), whole_s * (0.3 + 0.9 * (turn % KILLS + 1) / KILLS))
+        cut += status == -signal.SIGKILL
         whole(cluster)
         domain = YamlStore(cluster.root).load()
-        made = len(domain.instances) - 2
+        made = len(domain.instances) - 3
         assert set(domain.instances) <= {"web1", "web2", *(f"extra{number}" for number in range(turn + 1))}
-    assert made > 0
+    assert made > 0, "all were killed before they had done anything"
+    assert cut > KILLS // 4, "hardly any was killed in its course"
     assert decent(cluster.run("history")).code == 0
     assert decent(cluster.run("verify-domain")).code == 0
     left = [path.name for path in (cluster.root / "config").iterdir()]
@@ -198,6 +196,11 @@ def test_dasctl_is_killed_while_it_edits_the_domain(cluster: Cluster) -> None:
         assert name in ("domain.yaml", "logging.properties") or name.startswith("."), left
     # What a killed command left beside domain.yaml travels to no node.
     assert set(os.listdir(cluster.folder("web1") / "config")) == {"domain.yaml", "logging.properties"}
+
+
+def created(number: int) -> tuple[str, ...]:
+    place = ("--node", "n1", "--cluster", "web", "--property", f"http.port={5000 + number}")
+    return ("create-instance", f"extra{number}", *place)
 
 
 HELPERS = """\
