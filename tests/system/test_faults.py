@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -15,12 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, Run, make_cluster, rsync_finds, tree_of
+from tests.system.cluster import LIMIT_S, Cluster, Run, make_cluster, rsync_finds, tree_of
 from tests.system.failing import decent, refused
 from tests.system.sshd import Sshd, SshSetting, free_port, node_user, run
 
 AREAS = ("docroot", "lib", "applications/hello")
 MIB = 1 << 20
+
+# Beside a node that is silent others must answer within the time limit, also where the machine is busy; and what ends
+# too late is late by the default limits (10 s and more), not by the time that a busy machine takes to start a process.
+PATIENCE_S = 4
+AT_ONCE_S = 8.0
 
 
 @pytest.fixture
@@ -43,7 +49,12 @@ def statuses(run: Run) -> dict[str, str]:
     return {row["instance"]: row["status"] for row in run.json["results"]}
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
+def ended(process: subprocess.Popen[str]) -> Run:
+    out, err = process.communicate(timeout=LIMIT_S)
+    return decent(Run(code=process.returncode, out=out, err=err))
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that"
@@ -60,23 +71,26 @@ def listing_of(paths: Path) -> set[str]:
 def test_one_of_three_hangs(make: Callable[..., Cluster]) -> None:
     cluster = make(3)
     cluster.nodes["n2"].hang()
+    patience = ("--timeout", str(PATIENCE_S))
     began = time.monotonic()
-    some = refused(cluster, "sync-cluster", "web", "--timeout", "2", code=3)
-    assert time.monotonic() - began < 2 + 3
+    some = refused(cluster, "sync-cluster", "web", *patience, code=3)
+    assert time.monotonic() - began < PATIENCE_S + AT_ONCE_S
     assert statuses(some) == {"web1": "synchronised", "web2": "unreachable", "web3": "synchronised"}
-    assert "no answer within 2 s" in some.row("web2")["error"]["message"]
+    assert f"no answer within {PATIENCE_S} s" in some.row("web2")["error"]["message"]
     same(cluster, "web1", "web3")
     began = time.monotonic()
-    listed = decent(cluster.run("--json", "list-instances", "--timeout", "2"))
-    assert time.monotonic() - began < 2 + 3
+    looking = [
+        cluster.start(*words, *patience)
+        for words in (("--json", "list-instances"), ("list-instances",), ("--json", "ping-node-ssh"))
+    ]
+    listed, table, pinged = [ended(process) for process in looking]
+    assert time.monotonic() - began < PATIENCE_S + AT_ONCE_S
     assert listed.code == 3
     assert {row["instance"]: row["state"] for row in listed.json["results"]} == {
         "web1": "not running", "web2": "unknown", "web3": "not running",
     }  # fmt: skip
-    table = decent(cluster.run("list-instances", "--timeout", "1"))
     assert table.code == 3
     assert "unknown" in table.out
-    pinged = decent(cluster.run("--json", "ping-node-ssh", "--timeout", "1"))
     assert pinged.code == 3
     assert refused(cluster, "sync-instance", "web2", "--timeout", "1", code=4).json["status"] == "failed"
     cluster.nodes["n2"].resume()
@@ -91,14 +105,19 @@ def test_a_helper_that_hangs(make: Callable[..., Cluster]) -> None:
     cluster.nodes["n1"].stop()
     cluster.nodes["n1"].options = {"ForceCommand": "sleep 50"}
     cluster.nodes["n1"].start()
+    patience = ("--json", "--timeout", str(PATIENCE_S))
     began = time.monotonic()
-    for words in (("sync-cluster", "web"), ("list-instances",), ("start-cluster", "web"), ("ping-node-ssh",)):
-        run = decent(cluster.run("--json", *words, "--timeout", "1"))
-        assert run.code == 3, str(run)
-        bad = next(row for row in run.json["results"] if row["node"] == "n1")
-        assert bad["error"]["message"]
-        assert bad["error"]["hint"]
-    assert time.monotonic() - began < 4 * 4 + 4
+    for at_once in (
+        (("sync-cluster", "web"), ("list-instances",), ("ping-node-ssh",)),
+        (("start-cluster", "web"),),
+    ):
+        for process in [cluster.start(*patience, *words) for words in at_once]:
+            run = ended(process)
+            assert run.code == 3, str(run)
+            bad = next(row for row in run.json["results"] if row["node"] == "n1")
+            assert bad["error"]["message"]
+            assert bad["error"]["hint"]
+    assert time.monotonic() - began < 2 * (PATIENCE_S + AT_ONCE_S)
     cluster.json("stop-instance", "web2")
 
 
@@ -149,16 +168,15 @@ def test_a_node_that_hangs_in_the_middle_of_a_transfer(make: Callable[..., Clust
     cluster = make(3)
     cluster.write("docroot/big", os.urandom(64 * MIB))
     staging = cluster.folder("web2") / ".dasctl/staging"
-    process = cluster.start("--json", "--timeout", "2", "sync-cluster", "web")
+    process = cluster.start("--json", "--timeout", str(PATIENCE_S), "sync-cluster", "web")
     wait_until(lambda: bool(listing_of(staging)))
     cluster.nodes["n2"].hang()
     began = time.monotonic()
-    out, err = process.communicate(timeout=100)
+    run = ended(process)
     took = time.monotonic() - began
-    run = decent(Run(code=process.returncode, out=out, err=err))
     assert run.code == 3, str(run)
     assert statuses(run) == {"web1": "synchronised", "web2": "unreachable", "web3": "synchronised"}
-    assert took < 30
+    assert took < 30 + PATIENCE_S
     cluster.nodes["n2"].resume()
     wait_until(lambda: cluster.run("sync-cluster", "web").code == 0, 60)
     same(cluster, "web1", "web2", "web3")
@@ -578,7 +596,7 @@ def test_a_damaged_file_of_the_dasctl_folder(make: Callable[..., Cluster], what:
 def test_two_commands_at_once(make: Callable[..., Cluster]) -> None:
     cluster = make(1)
     cluster.nodes["n1"].hang()
-    first = cluster.start("sync-cluster", "web", "--timeout", "6")
+    first = cluster.start("sync-cluster", "web", "--timeout", "100")
     wait_until(
         lambda: (cluster.root / ".dasctl/lock").exists() and bool((cluster.root / ".dasctl/lock").read_text())
     )
@@ -591,7 +609,7 @@ def test_two_commands_at_once(make: Callable[..., Cluster]) -> None:
     assert decent(cluster.run("list-instances", "--nostatus")).code == 0
     began = time.monotonic()
     assert decent(cluster.run("create-cluster", "other", "--wait", "0.5")).code == 5
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < AT_ONCE_S
     waiting = cluster.start("--json", "create-cluster", "other", "--wait", "30")
     time.sleep(0.3)
     cluster.nodes["n1"].resume()
@@ -607,7 +625,7 @@ def test_waiting_for_the_lock_can_be_interrupted(
 ) -> None:
     cluster = make(1)
     cluster.nodes["n1"].hang()
-    first = cluster.start("sync-cluster", "web", "--timeout", "20")
+    first = cluster.start("sync-cluster", "web", "--timeout", "100")
     wait_until(
         lambda: (cluster.root / ".dasctl/lock").exists() and bool((cluster.root / ".dasctl/lock").read_text())
     )
@@ -616,7 +634,7 @@ def test_waiting_for_the_lock_can_be_interrupted(
     began = time.monotonic()
     waiting.send_signal(number)
     out, err = waiting.communicate(timeout=30)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < AT_ONCE_S
     run = decent(Run(code=waiting.returncode, out=out, err=err))
     assert run.code == 1
     assert "interrupted" in run.json["error"]["message"]
@@ -646,7 +664,7 @@ def test_interrupted_while_one_of_three_hangs(
     began = time.monotonic()
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < AT_ONCE_S
     run = decent(Run(code=process.returncode, out=out, err=err))
     assert run.code == 3, str(run)
     good = {"sync-cluster": "synchronised", "start-cluster": "started"}[command]
@@ -672,7 +690,7 @@ def test_interrupted_twice_ends_at_once(make: Callable[..., Cluster]) -> None:
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
     out, err = process.communicate(timeout=30)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < AT_ONCE_S
     assert process.returncode != 0
     decent(Run(code=process.returncode, out=out, err=err))
 
@@ -705,7 +723,7 @@ def test_interrupted_in_the_middle_of_a_transfer(make: Callable[..., Cluster]) -
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < AT_ONCE_S
     run_ = decent(Run(code=process.returncode, out=out, err=err))
     assert run_.code == 1, str(run_)
     assert "interrupted" in err
@@ -729,6 +747,8 @@ def test_interrupted_at_any_moment(make: Callable[..., Cluster], number: signal.
         run_ = Run(code=process.returncode, out=out, err=err)
         assert run_.code in (-number, 0, 1), str(run_)
         assert "in main\n" not in err, str(run_)  # before that, Python itself is starting
+        if "KeyboardInterrupt" in err and "/dasctl/" not in "".join(re.findall('File "(.*)"', err)):
+            continue  # it could not even import what runs modules
         if out:
             assert run_.json["command"] == "sync-cluster"
         else:
