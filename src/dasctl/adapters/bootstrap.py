@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.abc import InspectLoader
 from types import CodeType
-from typing import cast
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from importlib.abc import InspectLoader
 
 # One line that sh, bash, dash, csh, tcsh, fish and zsh pass unharmed between single quotes.
 PRELUDE = "import sys;i=sys.stdin.buffer;exec(i.read(int(i.readline())))"
@@ -222,7 +224,8 @@ def helper_modules(*, compiled: bool = True) -> tuple[Module, ...]:
 def _module(name: str, *, compiled: bool) -> Module:
     spec = importlib.util.find_spec(name)
     assert spec is not None and spec.loader is not None, name
-    loader = cast(InspectLoader, spec.loader)  # of files and of zips alike, though the latter does not say so
+    # Those of files and of zips are one alike, though the latter does not say so.
+    loader = cast("InspectLoader", spec.loader)
     # get_code uses this machine's __pycache__, so that nothing is compiled here either.
     code = loader.get_code(name) if compiled else None
     source = loader.get_source(name)

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dasctl.adapters.beside import write_beside
-from dasctl.adapters.member_channel import ServedChannel, standard_channel
-from dasctl.core.coordinates import is_host
 from dasctl.errors import OperationFailed, UsageError
+
+if TYPE_CHECKING:
+    from dasctl.adapters.member_channel import ServedChannel
 
 MOST_KEY = 16 << 10  # bytes of a public key's file
 DEFAULT_KEYS = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub", "id_ed25519_sk.pub", "id_ecdsa_sk.pub")
@@ -33,9 +35,13 @@ class FolderMembers:
         self._home = home
 
     def channel(self, *, restricted: bool) -> AbstractAsyncContextManager[ServedChannel]:
+        from dasctl.adapters.member_channel import standard_channel
+
         return standard_channel(restricted=restricted)
 
     def caller(self) -> str | None:
+        from dasctl.core.coordinates import is_host  # this class is made for every command, and asked by few
+
         address = self._environment.get("SSH_CONNECTION", "").split(" ")[0]
         return address if address and is_host(address) else None
 

@@ -16,6 +16,7 @@ from typing import NoReturn, TextIO
 
 from dasctl import __version__
 from dasctl.cli.call import Runner, Settings, run_wired
+from dasctl.cli.quick_classes import compile_late
 from dasctl.cli.streams import complain, delivered, flushed, standard
 from dasctl.errors import DasctlError, ExitCode
 
@@ -32,6 +33,7 @@ def main() -> None:
     # Ctrl-C while modules are imported or results written needs no words; the operation itself catches it (`wiring.py`).
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.set_threshold(COLLECT_AFTER, 20, 50)
+    compile_late()
     sys.stdout, sys.stderr = out, err = standard(sys.stdout), standard(sys.stderr)
     for stream in (out, err):
         # A name that the terminal's encoding lacks is shown escaped; it is no reason to fail.

@@ -5,7 +5,6 @@ What lives here: the shape, and the words of a suggestion. What must not: lines 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -37,6 +36,8 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     if word.lower() in by_lower:
         return by_lower[word.lower()]
     # Short names ("n9") differ in half of their letters by one slip, hence the low bar for them.
+    import difflib  # for whoever has mistyped something
+
     found = difflib.get_close_matches(word, names, n=3, cutoff=0.5 if len(word) <= 3 else 0.6)
     if not found:
         return None

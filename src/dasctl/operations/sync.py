@@ -16,7 +16,6 @@ from dasctl.core.requests import SyncOptions
 from dasctl.core.stamps import Standing
 from dasctl.errors import UsageError
 from dasctl.operations.consenting import mass_deletions
-from dasctl.operations.differing import with_diffs
 from dasctl.operations.failing import nothing_failed, of_failed, remember, tolerance_of
 from dasctl.operations.ports import Context
 from dasctl.operations.preparing import Steps, pass_over, prepare
@@ -69,7 +68,7 @@ async def sync(
         look = partial(
             current, ctx, domain=domain, criterion=criterion, record=not dry_run, publish=not dry_run
         )
-        steps = with_diffs if dry_run and diff else Synchronisation.node
+        steps = _with_diffs() if dry_run and diff else Synchronisation.node
         now, results = await synchronise(ctx, domain, names, options, look, reload=reload, steps=steps)
         losses = mass_deletions(ctx, domain, now.slices, last, names, options) if dry_run else ()
         forgotten = () if dry_run else remember(ctx, results)
@@ -115,6 +114,14 @@ def sync_options(
         exclude=regexes(tuple(exclude)) if exclude else None,
         excluded=by_instance(domain, excluded_of) if full else {},
     )
+
+
+def _with_diffs() -> Steps:
+    from dasctl.operations.differing import (
+        with_diffs,
+    )  # what compares texts is imported where texts are compared
+
+    return with_diffs
 
 
 async def synchronise(
