@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from dasctl.remote.manifest import trimmed
+
 SMALLEST = 4 << 10  # bytes: below, a delta saves less than its own trip through the disk costs
 ALIKE = 3  # letters that names of old and new have in common at least: app-1.2.war, app-1.3.war
 MOST_CANDIDATES = (
@@ -30,7 +32,8 @@ def ancestors(base: bytes, wanted: bytes, new: Iterable[str]) -> dict[str, str]:
     with the same suffix and a similar name.
     """
     fresh = {digest.encode() for digest in new}
-    old_lines, new_lines = set(base.split(b"\0")), set(wanted.split(b"\0"))
+    start, base_end, end = trimmed(base, wanted)
+    old_lines, new_lines = set(base[start:base_end].split(b"\0")), set(wanted[start:end].split(b"\0"))
     before = {file.path: file for file in _files(old_lines - new_lines)}
     after = [file for file in _files(new_lines - old_lines) if file.digest in fresh]
     kept = {text.split(b" ", 5)[5] for text in new_lines - old_lines if text}

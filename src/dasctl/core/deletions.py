@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from dasctl.core.exclusion import OWN_PART
 from dasctl.core.slices import Part
 from dasctl.core.targets import fold
+from dasctl.remote.manifest import trimmed
 
 MANY = 100  # files: fewer may go without a question, however few there are
 _OWN = OWN_PART.encode()
@@ -114,8 +115,10 @@ class Losses:
         """The files of which the path is gone, and those of which the path is new."""
         key = old or "", new.digest if new is not None else None
         if key not in self._pairs:
-            before = _lines((self.kept_part(old) if old is not None else None) or b"")
-            after = _lines(new.data if new is not None else b"")
+            had = (self.kept_part(old) if old is not None else None) or b""
+            has = new.data if new is not None else b""
+            start, had_end, has_end = trimmed(had, has)
+            before, after = _lines(had[start:had_end]), _lines(has[start:has_end])
             gone, come = before - after, after - before
             there, was = {_path(line) for line in come}, {_path(line) for line in gone}
             self._pairs[key] = (

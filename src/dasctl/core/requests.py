@@ -5,6 +5,7 @@ What lives here: which parts and contents go along with a request, and its heade
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from dasctl.remote import manifest, words
 # Contents up to this sum, as they travel, go along with the first request, unasked. More would be a waste where the node
 # turns out to stand elsewhere.
 UNASKED_LIMIT = 64 << 20  # bytes
+FEW = 16  # files: of so many it is asked one by one whether their content is new
 BLOB_LEVEL = 1  # zlib: manifests are mostly digests, which higher levels do not shrink either
 
 
@@ -185,13 +187,22 @@ def _reloads(domain: Domain, want: Want) -> bool:
 
 def _new_contents(base: bytes, wanted: bytes) -> Iterable[tuple[str, int]]:
     """(SHA-256, size) of the files in `wanted` whose content `base` has nowhere."""
-    old = set(base.split(b"\0"))
-    known = {line.split(b" ", 5)[4] for line in old if line[:1] == b"f"}
-    for line in wanted.split(b"\0"):
-        if line[:1] == b"f" and line not in old:
-            _, _, size, _, digest, _ = line.split(b" ", 5)
-            if digest not in known:
-                yield digest.decode("ascii"), int(size)
+    start, base_end, end = manifest.trimmed(base, wanted)
+    old = set(base[start:base_end].split(b"\0"))
+    new = [line for line in wanted[start:end].split(b"\0") if line[:1] == b"f" and line not in old]
+    is_known = _contents_of(base, len(new))
+    for line in new:
+        _, _, size, _, digest, _ = line.split(b" ", 5)
+        if not is_known(digest):
+            yield digest.decode("ascii"), int(size)
+
+
+def _contents_of(base: bytes, questions: int) -> Callable[[bytes], bool]:
+    """Whether a file of `base` has a content; for a few questions searching its bytes is quicker than its lines."""
+    if questions > FEW:
+        known = {line.split(b" ", 5)[4] for line in base.split(b"\0") if line[:1] == b"f"}
+        return known.__contains__
+    return lambda digest: re.search(rb"(?:\A|\0)f [^ ]+ [^ ]+ [^ ]+ %s " % digest, base) is not None
 
 
 def _instance(want: Want, revision: Revision, options: SyncOptions) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dasctl.core.slices import Slices
 from dasctl.core.stamps import Revision
 from dasctl.operations.ports import Context
+from dasctl.remote.manifest import trimmed
 
 _CONTENT = re.compile(rb"(?:\A|\0)f [0-7]+ \d+ -?\d+ ([0-9a-f]{64}) ")
 
@@ -22,17 +23,31 @@ def keep_contents(ctx: Context, found: Slices, head: Revision | None) -> dict[st
     not kept any more, all contents are looked for.
     """
     known = set(ctx.history.parts(head.number)) if head is not None else set()
-    new = [data for digest, data in found.repository.items() if digest not in known]
-    old: set[bytes] = set()
-    for digest in known.difference(found.repository):
-        old.update((ctx.history.part(digest) or b"").split(b"\0"))
+    gone = {
+        _root(data): data
+        for digest in known.difference(found.repository)
+        if (data := ctx.history.part(digest))
+    }
     contents = dict(found.definitions)
-    for data in new:
-        for line in data.split(b"\0"):
-            if line[:1] == b"f" and line not in old:
-                _, _, _, _, content, path = line.split(b" ", 5)
-                contents[content.decode("ascii")] = path
+    for digest, data in found.repository.items():
+        if digest not in known:
+            contents.update(_new_in(data, gone.get(_root(data), b"")))
     return ctx.objects.keep(contents)
+
+
+def _root(data: bytes) -> bytes:
+    """The path of a part's first line, which tells parts apart: that of its folder."""
+    return data[: data.find(b"\0")].split(b" ", 5)[-1]
+
+
+def _new_in(data: bytes, before: bytes) -> Iterator[tuple[str, bytes]]:
+    """(SHA-256, path) of the files in `data` whose lines are not in `before`."""
+    start, old_end, end = trimmed(before, data)
+    old = set(before[start:old_end].split(b"\0"))
+    for line in data[start:end].split(b"\0"):
+        if line[:1] == b"f" and line not in old:
+            _, _, _, _, content, path = line.split(b" ", 5)
+            yield content.decode("ascii"), path
 
 
 def needed(ctx: Context, found: Slices) -> Iterator[str]:

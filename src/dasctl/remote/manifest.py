@@ -116,10 +116,69 @@ def slice_digest(parts: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256("".join("%s %s\n" % (name, digest) for name, digest in parts).encode()).hexdigest()
 
 
+def trimmed(one: bytes, other: bytes) -> tuple[int, int, int]:
+    """Between which bytes two parts differ: (beginning in both, end in `one`, end in `other`), all at ends of lines.
+
+    What is around it they have in common: comparing bytes takes a hundredth of the time of comparing lines.
+    """
+    start = one.rfind(b"\0", 0, _alike(one, other)) + 1
+    size = min(len(one), len(other)) - start
+    tail = _alike_at_end(one, other, size)
+    end = one.find(b"\0", len(one) - tail) + 1 if tail else 0
+    tail = len(one) - end if end else 0
+    return start, len(one) - tail, len(other) - tail
+
+
+def _alike(one: bytes, other: bytes) -> int:
+    """How many bytes of the beginning are the same."""
+    low, high = 0, min(len(one), len(other))
+    if one[:high] == other[:high]:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _alike_at_end(one: bytes, other: bytes, most: int) -> int:
+    """How many of the last `most` bytes are the same."""
+    low, high = 0, most
+    if one[len(one) - high :] == other[len(other) - high :]:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def position(data: bytes, path: bytes) -> tuple[int, int]:
+    """Where the line of `path` stands in a part: its beginning, and its end behind the NUL; both are where it would stand if
+    it is not there."""
+    key, low, high = order(path), 0, len(data)
+    while low < high:
+        begin = data.rfind(b"\0", low, (low + high) // 2) + 1 or low
+        end = data.find(b"\0", begin) + 1 or len(data)
+        found = order(_path(data[begin : end - 1]))
+        if found == key:
+            return begin, end
+        if found < key:
+            low = end
+        else:
+            high = begin
+    return low, low
+
+
 def changes(base: bytes, wanted: bytes) -> bytes:
     """What turns the part `base` into `wanted` (both canonical bytes): lines `+ENTRY` and `-PATH`, each ended by NUL."""
-    old = set(base[:-1].split(b"\0")) if base else set()
-    new = wanted[:-1].split(b"\0") if wanted else []
+    start, base_end, end = trimmed(base, wanted)
+    old = set(base[start:base_end].split(b"\0")) - {b""}
+    new = wanted[start:end].split(b"\0")[:-1]
     fresh = set(new)
     kept_paths = {text.split(b" ", 5)[5] for text in new}
     gone = sorted(p for p in (text.split(b" ", 5)[5] for text in old - fresh) if p not in kept_paths)
@@ -128,20 +187,35 @@ def changes(base: bytes, wanted: bytes) -> bytes:
 
 def apply(base: bytes, delta: bytes) -> bytes:
     """The part that `delta` (see `changes`) makes of `base`, as canonical bytes; ManifestError where it does not fit."""
-    lines = {text.split(b" ", 5)[5]: text for text in base[:-1].split(b"\0")} if base else {}
-    in_order = True
     if delta and not delta.endswith(b"\0"):
         raise ManifestError("changes that are cut off")
-    for text in delta[:-1].split(b"\0") if delta else []:
+    edits = [(_edited(text), text) for text in delta[:-1].split(b"\0")] if delta else []
+    if not edits:
+        return base
+    paths_edited = sorted((path for path, _text in edits), key=order)
+    start, end = position(base, paths_edited[0])[0], position(base, paths_edited[-1])[1]
+    return base[:start] + _edit(base[start:end], edits) + base[end:]
+
+
+def _edited(text: bytes) -> bytes:
+    """The path that a change is about."""
+    if text[:1] == b"-":
+        return text[1:]
+    if text[:1] == b"+":
+        return _path(text[1:])
+    raise ManifestError("not a change: %r" % text[:120])
+
+
+def _edit(base: bytes, edits: list[tuple[bytes, bytes]]) -> bytes:
+    lines = {text.split(b" ", 5)[5]: text for text in base[:-1].split(b"\0")} if base else {}
+    in_order = True
+    for path, text in edits:
         if text[:1] == b"-":
-            if lines.pop(text[1:], None) is None:
-                raise ManifestError("changes that do not fit: %r is not there" % text[1:])
-        elif text[:1] == b"+":
-            path = _path(text[1:])
+            if lines.pop(path, None) is None:
+                raise ManifestError("changes that do not fit: %r is not there" % path)
+        else:
             in_order = in_order and path in lines
             lines[path] = text[1:]
-        else:
-            raise ManifestError("not a change: %r" % text[:120])
     paths_in_order = lines if in_order else sorted(lines, key=order)
     return b"".join([lines[path] + b"\0" for path in paths_in_order])
 

@@ -199,13 +199,22 @@ def part_entries(name: str, data: bytes, known: bytes = b"") -> None:
     root = paths.from_printable(name)
     if not data.endswith(b"\0") and data:
         raise BadMessage("part %s: a manifest that is cut off" % name)
-    lines = data[:-1].split(b"\0") if data else []
-    before = known[:-1].split(b"\0") if known else []
+    start, known_end, end = manifest.trimmed(known, data)
+    lines, before = data[start:end].split(b"\0")[:-1], known[start:known_end].split(b"\0")[:-1]
     checked = set(before)
     try:
         for line in lines if not checked else [line for line in lines if line not in checked]:
             _line(name, root, line)
-        _order_and_folders(name, root, lines, before, checked)
+        _order(name, data, start, end, lines)
+        if not start and end == len(data):
+            folders = {_path(line) for line in lines if line[:1] == b"d"}
+            _folders_there(name, root, lines, folders.__contains__)
+        elif _has_lost_folders(before, lines):
+            lines = data[:-1].split(b"\0")
+            folders = {_path(line) for line in lines if line[:1] == b"d"}
+            _folders_there(name, root, lines, folders.__contains__)
+        else:
+            _folders_there(name, root, lines, lambda path: _is_folder(data, path))
     except (manifest.ManifestError, paths.PathError) as error:
         raise BadMessage("part %s: %s" % (name, error)) from None
 
@@ -220,38 +229,35 @@ def _line(name: str, root: bytes, line: bytes) -> None:
     _entry(entry)
 
 
-def _order_and_folders(
-    name: str, root: bytes, lines: list[bytes], before: list[bytes], checked: set[bytes]
-) -> None:
-    """Every line stands behind the one that it follows in canonical order, and its folder is there.
+def _order(name: str, data: bytes, start: int, end: int, lines: list[bytes]) -> None:
+    """Every line stands behind the one that it follows in canonical order. `lines` are those of data[start:end]; the ones
+    around them are in order."""
+    around = data[data.rfind(b"\0", 0, start - 1) + 1 : start - 1] if start else b""
+    behind = data[end : data.find(b"\0", end)]
+    previous = manifest.order(_path(around)) if around else b""
+    for line in [*lines, behind] if behind else lines:
+        key = manifest.order(_path(line))
+        if key <= previous:
+            raise BadMessage("part %s: a manifest out of order at %r" % (name, _path(line)))
+        previous = key
 
-    Lines that are known and have kept their order need no look, unless a folder went.
-    """
-    present = set(lines)
+
+def _has_lost_folders(before: list[bytes], lines: list[bytes]) -> bool:
+    """Whether a folder of what was there is none any more: what is in it may lie anywhere behind."""
     folders = {_path(line) for line in lines if line[:1] == b"d"}
-    if any(line[:1] == b"d" and line not in present and _path(line) not in folders for line in before):
-        _folders_there(name, root, lines, folders)
-    else:
-        _folders_there(name, root, [line for line in lines if line not in checked], folders)
-    if [line for line in before if line in present] != [line for line in lines if line in checked]:
-        checked = set()
-    previous, key, last = b"", b"", True  # the line before, its key where it is known
-    for line in lines:
-        fresh = line not in checked
-        if fresh or last:
-            before_it = key or (manifest.order(_path(previous)) if previous else b"")
-            key = manifest.order(_path(line))
-            if key <= before_it:
-                raise BadMessage("part %s: a manifest out of order at %r" % (name, _path(line)))
-        else:
-            key = b""
-        previous, last = line, fresh
+    return any(_path(line) not in folders for line in before if line[:1] == b"d")
 
 
-def _folders_there(name: str, root: bytes, lines: list[bytes], folders: set[bytes]) -> None:
+def _is_folder(data: bytes, path: bytes) -> bool:
+    start, end = manifest.position(data, path)
+    return start < end and data[start : start + 1] == b"d"
+
+
+def _folders_there(name: str, root: bytes, lines: list[bytes], is_there: Callable[[bytes], bool]) -> None:
     above = {_path(line).rpartition(b"/")[0] for line in lines}
-    for folder in above - folders - {root.rpartition(b"/")[0]}:
-        raise BadMessage("part %s: the folder %r is missing" % (name, folder))
+    for folder in above - {root.rpartition(b"/")[0]}:
+        if not is_there(folder):
+            raise BadMessage("part %s: the folder %r is missing" % (name, folder))
 
 
 def _path(line: bytes) -> bytes:

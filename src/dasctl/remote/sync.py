@@ -220,7 +220,7 @@ class Syncing:
         if work.place is not None:
             work.overlay = overlay.look(work.place, work.kept, work.digests, read_all, matches)
         if work.kept.exceptions or work.overlay.lines or not work.same_parts():
-            wanted = work.overlay.over(state.lines_of(data for _name, _digest, data in work.parts))
+            wanted = work.overlay.over(work.wanted())
         work.keep = work.nodes_own()
         work.seen = tree.Seen()
         if work.place is not None:

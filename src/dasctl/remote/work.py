@@ -80,6 +80,13 @@ class Work:
             if item["kind"] != words.OVERRIDDEN and not matches(path):
                 self.plan.kept[path] = item["kind"]
 
+    def wanted(self) -> dict[bytes, bytes]:
+        """Path to line of the parts, in the manifest's order; `ancestor` has to be known."""
+        after = {name: data for name, _digest, data in self.parts}
+        if self.kept.exceptions:
+            return state.lines_of(after.values())
+        return state.lines_after(self.ancestor, self.kept.parts, after)
+
     def same_parts(self) -> bool:
         """Whether the parts that are wanted are those that are there."""
         return [[name, digest] for name, digest, _data in self.parts] == self.kept.listing
