@@ -112,7 +112,9 @@ def edited(random_: random.Random, data: bytes) -> bytes:
     lines = data.split(b"\n")
     for _ in range(random_.randrange(4)):
         place = random_.randrange(len(lines) + 1)
-        lines[place : place + random_.randrange(3)] = [made(random_)[:5].replace(b"\n", b"")] * random_.randrange(3)
+        lines[place : place + random_.randrange(3)] = [
+            made(random_)[:5].replace(b"\n", b"")
+        ] * random_.randrange(3)
     return b"\n".join(lines)
 
 
@@ -135,7 +137,9 @@ def test_patch_applies_random_diffs(tmp_path: Path) -> None:
             continue
         ran = subprocess.run(["patch", "-p1", "--binary", "-s"], cwd=folder, input=shown, capture_output=True)
         assert ran.returncode == 0, (shown, ran.stdout, ran.stderr)
-        data = Path(path.decode("utf-8", "surrogateescape")).read_bytes() if after or folder.iterdir() else b""
+        data = (
+            Path(path.decode("utf-8", "surrogateescape")).read_bytes() if after or folder.iterdir() else b""
+        )
         assert data == after, shown
 
 

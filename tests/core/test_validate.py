@@ -270,7 +270,11 @@ NESTED = [
 
 @pytest.mark.parametrize(("outer", "inner", "fault", "warning"), NESTED)
 def test_directories_of_nodes_in_each_other(outer: str, inner: str, fault: str, warning: str) -> None:
-    nodes = {"n1": {"host": "a", "dir": outer}, "n2": {"host": "A", "dir": inner}, "n3": {"host": "b", "dir": inner}}
+    nodes = {
+        "n1": {"host": "a", "dir": outer},
+        "n2": {"host": "A", "dir": inner},
+        "n3": {"host": "b", "dir": inner},
+    }
     instances = {"web1": {"node": "n1", "cluster": "web"}, "web2": {"node": "n3", "cluster": "web"}}
     domain = decoded(edited(shop(), [put("nodes", nodes), put("instances", instances)])).domain
     told, odd = [[str(each) for each in found(domain) if "/dir" in str(each)] for found in (faults, warnings)]
