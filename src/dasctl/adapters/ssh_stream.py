@@ -10,6 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from dasctl.adapters.link import STDERR_TAIL
+from dasctl.adapters.ssh_packets import quicken
 
 if TYPE_CHECKING:
     import asyncssh
@@ -81,6 +82,7 @@ class SessionStream:
 
     def connection_made(self, channel: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = channel
+        quicken(channel)
 
     def session_started(self) -> None:
         pass
