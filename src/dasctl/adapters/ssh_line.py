@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from dasctl.adapters.link import StreamLink
 
 LOOKS = 2  # the shorter one counts: the other waited for a processor
+MOST_LOOKS = (
+    6  # where they differ, so that the processors are busy: a short line must not be taken for a long one
+)
+STEADY = 1.5  # times the shortest: looks that are no further apart agree
 LIMIT_S = 2.0  # for all of them together
+_SHORT_S = 0.005  # no line as short as this one is worth another look
 KEEPALIVE = b"keepalive@openssh.com"  # a global request that every server answers, if only with a failure
 
 
@@ -30,18 +35,22 @@ class SshLine:
     opened: Callable[[], AbstractAsyncContextManager[StreamLink]]
 
     async def round_trip_s(self) -> float | None:
-        """How long the server takes to answer a question that costs it nothing; None where it does not in time."""
+        """How long the server takes to answer a question that costs it nothing; None where it does not in time.
+
+        What this process computed meanwhile, for other nodes, is not the line's.
+        """
         # asyncssh has no public name for it; without it every line counts as short.
         ask = getattr(cast(Any, self.connection), "_make_global_request", None)
         if ask is None:
             return None
-        seconds = []
+        seconds: list[float] = []
         try:
             async with asyncio.timeout(LIMIT_S):
-                for _ in range(LOOKS):
-                    started = time.monotonic()
+                while len(seconds) < LOOKS or (len(seconds) < MOST_LOOKS and not _agree(seconds)):
+                    started, busy = time.monotonic(), time.process_time()
                     await ask(KEEPALIVE)
-                    seconds.append(time.monotonic() - started)
+                    took = time.monotonic() - started
+                    seconds.append(max(took - (time.process_time() - busy), 0.0))
         except TimeoutError:
             pass
         return min(seconds, default=None)
@@ -49,3 +58,9 @@ class SshLine:
     def link(self) -> AbstractAsyncContextManager[StreamLink]:
         """See link.Line.link."""
         return self.opened()
+
+
+def _agree(seconds: list[float]) -> bool:
+    """Whether the two shortest are alike, or too short to matter."""
+    shortest, second = sorted(seconds)[:2]
+    return second <= max(shortest * STEADY, _SHORT_S)
