@@ -163,10 +163,10 @@ class Conversation:
     ) -> AsyncIterator[bytes]:
         """The frames of `plan` and the end; `may_spread`: over several channels, where that helps."""
         self.tried.update(item.digest for item in plan if item.base is not None)
-        first = courses[0]
+        first, size = courses[0], sending.total(plan)
 
         def on_sent(progress: Progress) -> None:
-            self._tell_sent(courses, plan, progress)
+            self._tell_sent(courses, progress, size, len(plan))
 
         frames = (
             further.frames(self, courses, plan, on_sent)
@@ -266,7 +266,7 @@ class Conversation:
         for course in courses:
             self.run.ctx.on_event(Event(phase=phase, node=self.node, instance=course.want.slice.instance))
 
-    def _tell_sent(self, courses: Sequence[Course], plan: Plan, progress: Progress) -> None:
+    def _tell_sent(self, courses: Sequence[Course], progress: Progress, size: int, files: int) -> None:
         for course in courses:
             self.run.ctx.on_event(
                 Event(
@@ -274,9 +274,9 @@ class Conversation:
                     node=self.node,
                     instance=course.want.slice.instance,
                     sent=progress.sent,
-                    total=sending.total(plan),
+                    total=size,
                     files=progress.files,
-                    files_total=len(plan),
+                    files_total=files,
                 )
             )
 
