@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dasctl.adapters.throttle import Throttle
-from dasctl.core.exchange import Reply
+from dasctl.core.exchange import CutOff, Reply
 from dasctl.errors import LinkLost, NodeError, NodeNotUsable, NodeTimeout, ProtocolError
 from dasctl.remote import frames
 from dasctl.remote.words import MARKER, MINIMUM_PYTHON, PROTOCOL
@@ -244,7 +244,7 @@ class StreamLink:
             self._rest()
             async for piece in then:
                 self._go_on()
-                await self._write_all(piece)
+                await self._write_all(piece, cut_off=isinstance(piece, CutOff))
                 self._rest()
         except (OSError, EOFError):
             pass  # the listener finds the reason, or a reply that was already under way
@@ -253,15 +253,15 @@ class StreamLink:
             if isinstance(then, AsyncGenerator):
                 await then.aclose()
 
-    async def _write_all(self, data: bytes) -> None:
-        """Write whole frames, with what is owed to the node behind them."""
+    async def _write_all(self, data: bytes, *, cut_off: bool = False) -> None:
+        """Write frames, with what is owed to the node behind the last one, unless that is cut off."""
         self._inside = True
         try:
             await self._write_pieces(data)
-            while self._owed:
+            while self._owed and not cut_off:
                 await self._write_pieces(self._owed.pop(0))
         finally:
-            self._inside = False
+            self._inside = cut_off
 
     async def _write_pieces(self, data: bytes) -> None:
         view = memoryview(data)

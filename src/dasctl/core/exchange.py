@@ -29,6 +29,12 @@ class Piece:
     packed: bool
 
 
+class CutOff(bytes):
+    """Encoded frames of which the last one goes on in what is sent next: nothing else may come between."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleFile:
     """A bundle as it was written: `size` in bytes, the file's SHA-256; `runs`: every python3 runs it by itself."""

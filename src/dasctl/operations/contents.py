@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
-from dasctl.core.exchange import PIECE, Piece
+from dasctl.core.exchange import PIECE, CutOff, Piece
 from dasctl.core.sending import Item, Plan, Progress
 from dasctl.errors import ObjectLost
 from dasctl.operations.ports import Objects
@@ -195,8 +195,9 @@ class _Reader:
             else:
                 self._piece(item)
         more = self._item < len(self._plan)
+        cut_off = more and self._plan[self._item].base is not None and self._place > 0
         return Block(
-            data=out.taken(), sent=out.sent, files=out.files,
+            data=CutOff(out.taken()) if cut_off else out.taken(), sent=out.sent, files=out.files,
             after=_Cursor(self._item, self._place) if more else None,
         )  # fmt: skip
 

@@ -226,9 +226,10 @@ class Link(Protocol):
     ) -> Reply:
         """Send one request and wait for its reply: one round trip.
 
-        `then` yields encoded frames that follow the request (contents); it is drained with back-pressure, and ended for
-        the helper by the caller's own `end` frame. `on_event` gets each event frame's header as it comes. `silence_s` is
-        how long the node may say nothing and take nothing before it counts as gone (None: the default of 60 s).
+        `then` yields encoded frames that follow the request (contents), whole ones or a `CutOff` that what comes next
+        completes; it is drained with back-pressure, and ended for the helper by the caller's own `end` frame. `on_event`
+        gets each event frame's header as it comes. `silence_s` is how long the node may say nothing and take nothing
+        before it counts as gone (None: the default of 60 s).
         """
 
     async def measure(self) -> float | None:
