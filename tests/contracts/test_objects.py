@@ -398,3 +398,25 @@ def test_a_kill_leaves_nothing_wrong_under_a_name(tmp_path: Path, wait_s: float)
     objects = FolderObjects(tmp_path)
     there = [file.name for file in (tmp_path / ".dasctl" / "objects").glob("??/*")]
     assert objects.check(there) == {}
+
+
+def test_a_delta_of_a_file_that_has_changed_since_is_made_of_the_object(tmp_path: Path) -> None:
+    domain = on_disk(tmp_path)
+    old = words(3, 400_000)
+    new = old[: PIECE + 5] + b"inserted" + old[PIECE + 5 :]
+    base, digest = domain.keep(old, new)
+    for number in range(2):
+        domain.put(b"docroot/%d \xff\n" % number, b"another content by now")
+    made = domain.objects.delta(base, digest)
+    assert made is not None
+    assert applied(old, zlib.decompress(made)) == new
+
+
+def test_a_damaged_base_makes_no_delta(tmp_path: Path) -> None:
+    domain = on_disk(tmp_path)
+    old = words(3, 400_000)
+    base, digest = domain.keep(old, old + b"more")
+    (tmp_path / "docroot").rename(tmp_path / "gone")
+    domain.damage(base)
+    assert FolderObjects(tmp_path).delta(base, digest) is None
+    assert not any((tmp_path / ".dasctl" / "deltas").iterdir())

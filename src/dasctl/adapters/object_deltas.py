@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from dasctl.adapters.beside import write_beside
-from dasctl.adapters.object_form import unpacked
-from dasctl.core.exchange import Piece
 
 SMALLEST = 4 << 10  # bytes of a content: below, the whole is as good
 LARGEST = 1 << 30
@@ -27,7 +25,7 @@ IN_MEMORY = 16 << 20  # bytes of a content; larger ones are unpacked into a file
 LEVEL = 6  # of zlib: made once, sent to many
 KEPT = 256 << 20  # bytes of deltas; beyond, the oldest go
 
-Pieces = Callable[[str], Iterable[Piece]]
+Content = Callable[[str], Iterable[bytes]]
 AsItIs = Callable[[str], bytes | None]
 
 
@@ -44,13 +42,16 @@ class DeltaFolder:
         return SMALLEST <= old <= LARGEST and SMALLEST <= new <= LARGEST
 
     def of(
-        self, base: str, digest: str, sizes: tuple[int, int], *, most: int, pieces: Pieces, as_it_is: AsItIs
+        self, base: str, digest: str, sizes: tuple[int, int], *, most: int, content: Content, as_it_is: AsItIs
     ) -> bytes | None:
-        """The delta, zlib-compressed; None where it is not smaller than `most` bytes. Raises OSError, ObjectLost."""
+        """The delta, zlib-compressed; None where it is not smaller than `most` bytes. Raises OSError, ObjectLost.
+
+        `content` gives the bytes of a content, and raises ObjectLost, at the end at the latest, where they are others.
+        """
         name = b"%s/%s-%s" % (self._folder, base.encode("ascii"), digest.encode("ascii"))
         kept = _read(name)
         if kept is None:
-            kept = self._made(base, digest, sizes, pieces, as_it_is)
+            kept = self._made(base, digest, sizes, content, as_it_is)
             if len(kept) >= most:
                 kept = b""
             with suppress(OSError):  # a cache: a full disk, or one that cannot be written to, is no obstacle
@@ -69,30 +70,30 @@ class DeltaFolder:
         return gone
 
     def _made(
-        self, base: str, digest: str, sizes: tuple[int, int], pieces: Pieces, as_it_is: AsItIs
+        self, base: str, digest: str, sizes: tuple[int, int], content: Content, as_it_is: AsItIs
     ) -> bytes:
         from dasctl.core.delta import delta  # most commands make none
 
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         with (
-            self._content(base, sizes[0], pieces, as_it_is) as old,
-            self._content(digest, sizes[1], pieces, as_it_is) as new,
+            self._whole(base, sizes[0], content, as_it_is) as old,
+            self._whole(digest, sizes[1], content, as_it_is) as new,
         ):
             return zlib.compress(delta(old, new), LEVEL)
 
     @contextmanager
-    def _content(
-        self, digest: str, size: int, pieces: Pieces, as_it_is: AsItIs
+    def _whole(
+        self, digest: str, size: int, content: Content, as_it_is: AsItIs
     ) -> Iterator[bytes | mmap.mmap]:
         """The whole content: in memory, or mapped."""
         if size <= IN_MEMORY:
-            yield b"".join([unpacked(piece) for piece in pieces(digest)])
+            yield b"".join(content(digest))
             return
         place = as_it_is(digest)
         with open(place, "rb") if place else tempfile.TemporaryFile(dir=self._folder) as file:
             if not place:
-                for piece in pieces(digest):
-                    file.write(unpacked(piece))
+                for raw in content(digest):
+                    file.write(raw)
                 file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 yield mapped

@@ -15,6 +15,7 @@ import hashlib
 import os
 import stat
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -22,8 +23,8 @@ from itertools import count
 from dasctl.adapters import object_form
 from dasctl.adapters.object_form import SAMPLE
 from dasctl.adapters.tree_hash import FLAGS
-from dasctl.core.exchange import PIECE
-from dasctl.errors import HistoryError, RepositoryError
+from dasctl.core.exchange import PIECE, Piece
+from dasctl.errors import HistoryError, ObjectLost, RepositoryError
 from dasctl.remote.paths import printable
 
 WORKERS = min(4, os.cpu_count() or 1)
@@ -36,6 +37,8 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 _numbers = count()
 
+Stamp = tuple[int, int, int, int, int]
+
 
 class ObjectMaker:
     """Makes the objects of files below `root` in `folder`. May be used from several threads."""
@@ -44,6 +47,9 @@ class ObjectMaker:
         self._root = root
         self._folder = folder
         self.fresh = folder + b"/new"
+        self._sources: dict[
+            str, tuple[bytes, Stamp]
+        ] = {}  # large contents to the files that they were read from
 
     def place(self, digest: str) -> bytes:
         """Where the object of this content lies."""
@@ -76,6 +82,19 @@ class ObjectMaker:
                 return None
             self._sync([digest])
         return digest
+
+    def just_read(self, digest: str) -> Iterator[bytes] | None:
+        """The bytes of the working file that the object of a large content was made of, where it is as it was by then; they
+        end in ObjectLost where it changes meanwhile. None: there is no such file.
+        """
+        path, stamp = self._sources.get(digest, (b"", None))
+        source = self._opened(path) if stamp is not None else None
+        if source is None:
+            return None
+        if _stamp(os.fstat(source)) != stamp:
+            os.close(source)
+            return None
+        return _unchanged(source, stamp)
 
     def _make_folders(self) -> None:
         """One by one: of those on the way, `makedirs` would leave the mode to the umask."""
@@ -123,7 +142,10 @@ class ObjectMaker:
                 raw = os.read(source, min(seen.st_size + 1, PIECE + 1))
             if len(raw) <= PIECE:
                 return self._small(digest, raw)
-            return self._written(source, seen.st_size, digest)[1]
+            size = self._written(source, seen.st_size, digest)[1]
+            if size is not None:
+                self._sources[digest] = path, _stamp(seen)
+            return size
         finally:
             os.close(source)
 
@@ -237,6 +259,24 @@ class _Shared:
             yield from batch
 
 
+def _stamp(seen: os.stat_result) -> Stamp:
+    """What is another after a change."""
+    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+
+def _unchanged(source: int, stamp: Stamp) -> Iterator[bytes]:
+    """All bytes behind the handle, which is closed. It is read and not mapped: a mapped file that somebody makes shorter
+    ends the process.
+    """
+    try:
+        while raw := os.read(source, PIECE):
+            yield raw
+        if _stamp(os.fstat(source)) != stamp:
+            raise ObjectLost("a working file changed while it was read")
+    finally:
+        os.close(source)
+
+
 def _copied(source: int, target: int, size: int) -> tuple[str, int | None]:
     """Pack, or share, or copy `size` bytes: their digest, and what the pieces take; None where there are fewer."""
     os.lseek(source, 0, os.SEEK_SET)
@@ -261,14 +301,27 @@ def _packs(source: int, size: int) -> bool:
 
 
 def _packed(source: int, target: int, size: int) -> tuple[str, int | None]:
+    """Pieces are packed side by side, a few ahead of the one that is written."""
+    from concurrent.futures import Future, ThreadPoolExecutor  # of use to large contents only
+
     seen, left, taken = hashlib.sha256(), size, 0
-    _write(target, object_form.head(size))
-    while left and (raw := _piece(source, min(PIECE, left))):
-        left -= len(raw)
-        seen.update(raw)
-        piece = object_form.packed(raw)
-        taken += len(piece.data)
+    ahead: deque[Future[Piece]] = deque()
+
+    def write_next() -> int:
+        piece = ahead.popleft().result()
         _write(target, object_form.framed(piece))
+        return len(piece.data)
+
+    _write(target, object_form.head(size))
+    with ThreadPoolExecutor(WORKERS) as pool:
+        while left and (raw := _piece(source, min(PIECE, left))):
+            left -= len(raw)
+            ahead.append(pool.submit(object_form.packed, raw))
+            seen.update(raw)
+            if len(ahead) > WORKERS:
+                taken += write_next()
+        while ahead:
+            taken += write_next()
     return seen.hexdigest(), None if left else taken
 
 

@@ -80,7 +80,7 @@ class FolderObjects:
                 if not self._deltas.fits(*sizes):
                     return None
             return self._deltas.of(
-                base, digest, sizes, most=most, pieces=self.pieces, as_it_is=self._file_as_it_is
+                base, digest, sizes, most=most, content=self._content, as_it_is=self._file_as_it_is
             )
         except (ObjectLost, Damaged, OSError) as error:
             log.debug("no delta from %s to %s: %s", base, digest, error)
@@ -183,6 +183,26 @@ class FolderObjects:
 
     def _told(self, digest: str) -> str:
         return f"the object {printable(self._maker.place(digest))}"
+
+    def _content(self, digest: str) -> Iterator[bytes]:
+        """The bytes of a content: those of the working file that it was kept from a moment ago, which need no unpacking, or
+        the object's. Raises ObjectLost, at the end at the latest, where they are not this content.
+        """
+        raw = self._maker.just_read(digest)
+        if raw is not None:
+            yield from raw
+            return
+        seen, size = None if digest in self._sound else hashlib.sha256(), 0
+        with self._opened(digest) as handle, self._judged(digest):
+            for piece in object_form.pieces(handle):
+                data = object_form.unpacked(piece)
+                size += len(piece.data)
+                if seen is not None:
+                    seen.update(data)
+                yield data
+            if seen is not None and seen.hexdigest() != digest:
+                raise Damaged("its bytes have another digest")
+        self._sound[digest] = size
 
     def _file_as_it_is(self, digest: str) -> bytes | None:
         """The object's file, if it is the content itself."""
