@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ def test_contents_that_are_not_what_they_should_be_are_dropped(tmp_path: Path, f
     assert in_staging(tmp_path / "web1") == []
 
 
+def test_bytes_behind_the_end_of_what_is_compressed_are_not_gathered(tmp_path: Path) -> None:
+    tree = Tree().file("lib/large", LARGE)
+    body = zlib.compress(LARGE[:1000]) + bytes(3 << 20)
+    verdict = verdict_of(tmp_path, tree, frames.encode({"content": sha(LARGE), "z": True, "offset": 0}, body))
+    assert (verdict["verdict"], verdict["contents"]) == ("needs", [sha(LARGE)])
+    assert in_staging(tmp_path / "web1") == []
+
+
 # -- going on
 
 
@@ -95,6 +104,19 @@ def test_a_large_content_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     assert verdict["contents"] == [[sha(LARGE), 3 << 20]]
     assert verdict_of(tmp_path, tree, content(LARGE, offset=2 << 20))["verdict"] == "done"
     assert on_disk(tmp_path / "web1") == tree.entries
+
+
+def test_a_beginning_that_has_another_name_is_not_gone_on_from(tmp_path: Path) -> None:
+    """A backup by hard links, made while a content had come in part."""
+    tree = Tree().file("lib/large", LARGE)
+    request = sync_request(tmp_path, [instance("web1", tree, 1, None)], [tree])
+    talk(request, content(LARGE, z=False)[: 2 << 20])
+    part = tmp_path / "web1/.dasctl/staging" / ("part." + sha(LARGE))
+    os.link(part, tmp_path / "backup")
+    before = (tmp_path / "backup").read_bytes()
+    assert verdict_of(tmp_path, tree)["contents"] == [sha(LARGE)]
+    assert verdict_of(tmp_path, tree, content(LARGE))["verdict"] == "done"
+    assert (tmp_path / "backup").read_bytes() == before
 
 
 def test_a_beginning_that_was_spoilt_is_thrown_away(tmp_path: Path) -> None:

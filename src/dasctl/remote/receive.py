@@ -305,6 +305,8 @@ def _plain(pieces: Iterable[bytes], packed: bool) -> Iterator[bytes]:
     try:
         for piece in pieces:
             while piece:
+                if unpacker.eof:
+                    raise staging.BadContent("bytes behind the end of what is compressed")
                 plain = unpacker.decompress(piece, UNPACKED)
                 yield plain
                 piece = unpacker.unconsumed_tail

@@ -55,7 +55,8 @@ def begun(place: state.Place, digest: bytes, size: int) -> int:
     status = by_handle.lstat(place.handles, state.STAGING + b"/" + PART + digest)
     if status is None or not stat.S_ISREG(status.st_mode) or status.st_size > size:
         return 0
-    return status.st_size
+    # One that has another name, in a backup by hard links, is not gone on from: `Writing` makes a file of its own.
+    return status.st_size if status.st_nlink == 1 else 0
 
 
 class Writing:
