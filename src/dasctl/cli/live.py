@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dasctl.cli import text
@@ -129,3 +129,10 @@ class Log:
         self._last[name] = line
         self._stream.write(f"{text.plain(name)}  {text.plain(line)}\n")
         self._stream.flush()
+
+    def paused(self) -> AbstractContextManager[None]:
+        """As with `LiveView`; lines are in nobody's way."""
+        return nullcontext()
+
+    def stop(self) -> None:
+        """As with `LiveView`."""

@@ -16,10 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dasctl.cli.call import Call, Runner, Settings
-from dasctl.cli.live import LiveView, Log
 from dasctl.cli.palette import is_screen, palette_for
-from dasctl.cli.screen import screen_for
-from dasctl.cli.show import show_messages, show_results
 from dasctl.cli.streams import delivered
 from dasctl.cli.text import lines, plain
 from dasctl.core.outcome import Outcome, failed
@@ -28,6 +25,7 @@ from dasctl.errors import DasctlError, ExitCode, OperationFailed
 if TYPE_CHECKING:
     import typer
 
+    from dasctl.cli.live import LiveView, Log
     from dasctl.core.exchange import Event
 
 
@@ -69,7 +67,7 @@ class Session:
         watcher = self._watcher(settings_of(ctx))
 
         def asked(whose: str) -> str:
-            with watcher.paused() if isinstance(watcher, LiveView) else nullcontext():
+            with watcher.paused() if watcher is not None else nullcontext():
                 return ask(whose)
 
         call = Call(
@@ -126,7 +124,7 @@ class Session:
         try:
             outcome = self._outcome(call, settings, watcher.on_event if watcher else _ignore)
         finally:
-            if isinstance(watcher, LiveView):
+            if watcher is not None:
                 watcher.stop()
         return self.report(outcome, settings, long=long)
 
@@ -136,17 +134,28 @@ class Session:
             return None
 
         def asked(question: str) -> bool:
-            with watcher.paused() if isinstance(watcher, LiveView) else nullcontext():
+            with watcher.paused() if watcher is not None else nullcontext():
                 return confirmed_on_terminal(question, self.err)
 
         return asked
 
     def report(self, outcome: Outcome, settings: Settings, *, long: bool = False) -> int:
         """Show an outcome; returns the exit code, which is bad also where the results could not be written."""
+        if settings.json:
+            arrived = delivered(lambda: self._document(outcome), self.err)
+            return int(outcome.exit_code) or (0 if arrived else int(ExitCode.FAILED))
+        from dasctl.cli.screen import screen_for
+        from dasctl.cli.show import show_messages, show_results
+
         screen = screen_for(self.out, self.err, settings, now=time.time())
         arrived = delivered(lambda: show_results(outcome, screen, long=long), self.err)
         delivered(lambda: show_messages(outcome, screen), self.err)
         return int(outcome.exit_code) or (0 if arrived else int(ExitCode.FAILED))
+
+    def _document(self, outcome: Outcome) -> None:
+        """The outcome as one line of JSON in ASCII: any name passes, also one that is not UTF-8."""
+        self.out.write(json.dumps(outcome.as_json(), ensure_ascii=True, default=str) + "\n")
+        self.out.flush()
 
     def _announce(self, command: str, facts: Mapping[str, Any], settings: Settings) -> None:
         """Say at once that a service is ready, and where."""
@@ -164,6 +173,8 @@ class Session:
     def _watcher(self, settings: Settings) -> LiveView | Log | None:
         if settings.json or settings.terse or settings.quiet:
             return None
+        from dasctl.cli.live import LiveView, Log
+
         if settings.verbose:
             return Log(self.err)
         palette = palette_for(self.err)

@@ -1,4 +1,4 @@
-"""Shows one outcome: as text for people, as tab-separated rows, or as one JSON document.
+"""Shows one outcome: as text for people, or as tab-separated rows; JSON documents are written by `session.py`, quickly.
 
 What lives here: which lines are printed where. Results go to standard output, messages to standard error. What must
 not: deciding anything about the outcome; its exit code is the command's.
@@ -6,7 +6,6 @@ not: deciding anything about the outcome; its exit code is the command's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,9 +24,7 @@ FOLD_ABOVE = 8  # equal rows of an action: fewer are read at a glance
 def show_results(outcome: Outcome, screen: Screen, *, long: bool = False) -> None:
     """Print what `outcome` holds on standard output, as the settings ask."""
     settings = screen.settings
-    if settings.json:
-        screen.line(document(outcome))
-    elif settings.quiet and _nothing_new(outcome):
+    if settings.quiet and _nothing_new(outcome):
         pass
     elif settings.terse:
         _show_terse(outcome, screen)
@@ -37,15 +34,10 @@ def show_results(outcome: Outcome, screen: Screen, *, long: bool = False) -> Non
 
 
 def show_messages(outcome: Outcome, screen: Screen) -> None:
-    """Print warnings and failures on standard error; in JSON they are in the document."""
+    """Print warnings and failures on standard error."""
     settings = screen.settings
-    if not settings.json and not (settings.quiet and _nothing_new(outcome)):
+    if not (settings.quiet and _nothing_new(outcome)):
         messages.show_all(outcome, screen)
-
-
-def document(outcome: Outcome) -> str:
-    """The outcome as one line of JSON in ASCII: any name passes, also one that is not UTF-8."""
-    return json.dumps(outcome.as_json(), ensure_ascii=True, default=str)
 
 
 def _nothing_new(outcome: Outcome) -> bool:
