@@ -45,6 +45,15 @@ def export(world: World, target: str, *options: str) -> Path:
     return file
 
 
+@pytest.mark.parametrize("words", ["web1 web2", "web1 web", "web node:n1"])
+def test_a_target_in_the_place_of_the_file_is_a_forgotten_file(world: World, words: str) -> None:
+    code, shown = world.run(f"export-sync-bundle {words}")
+    last = words.split()[-1]
+    assert code == 2
+    assert f"{last} is a target, and the file to write is missing" in shown
+    assert not Path(last).exists()
+
+
 def run(file: Path, *arguments: str, python: str = sys.executable) -> tuple[int, dict[str, Any]]:
     """`python3 FILE` on a node without dasctl: nothing of this one's environment, in an empty folder."""
     empty = file.parent / "empty"

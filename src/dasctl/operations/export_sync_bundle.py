@@ -36,6 +36,7 @@ async def export_sync_bundle(
         names = target_names.resolve(domain, targets)
         if not names:
             raise UsageError(f"no instances in {', '.join(targets)}: there is nothing to export")
+        _look_at_name(domain, str(file))
         now = await asyncio.to_thread(partial(current, ctx, domain=domain))
         chain = ctx.history.revisions()
         start = _revision(chain, since) if since is not None else None
@@ -56,6 +57,18 @@ async def export_sync_bundle(
         )
     row = _row(domain, names, file, written, plan, start)
     return summed_up(COMMAND, [row], revision=now.revision.number, changed=True, warnings=warnings)
+
+
+def _look_at_name(domain: Domain, file: str) -> None:
+    """Raises UsageError where the last word is a target: then the file was forgotten."""
+    try:
+        target_names.resolve(domain, [file])
+    except UsageError:
+        return
+    raise UsageError(
+        f"{file} is a target, and the file to write is missing",
+        hint=f"name the file last: dasctl export-sync-bundle {file} {file.replace(':', '-')}.bundle",
+    )
 
 
 def _revision(chain: Sequence[Revision], number: int) -> Revision:
