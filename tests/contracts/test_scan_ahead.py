@@ -5,6 +5,8 @@ Each case runs in a process of its own: where other threads run, as they may her
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -120,3 +122,25 @@ same()
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_output_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    """Whoever reads it to its end does not wait for the scan, which may stand still on a dead file system."""
+    program = """
+import os, signal, sys, time
+from dasctl.adapters import tree_ahead
+os.sched_getaffinity = lambda pid: {0, 1}
+index = os.fsencode(sys.argv[1]) + b"/index"
+open(index, "wb").write(bytes(tree_ahead.WORTH))
+ahead = tree_ahead.begin(index, lambda: time.sleep(600))
+print(ahead._pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        child = int(running.stdout.readline())
+        try:
+            running.communicate(timeout=60)
+        finally:
+            os.kill(child, signal.SIGKILL)

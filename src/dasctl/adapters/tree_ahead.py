@@ -82,6 +82,10 @@ def _child(handle: int, scan: Callable[[], Scan]) -> None:
             signal.signal(number, signal.SIG_DFL)
         os.closerange(3, handle)
         os.closerange(handle + 1, _HANDLES)
+        # A parent that is killed must not seem to go on to whoever reads its output to the end.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in {0, 1, 2} - {handle}:
+            os.dup2(nothing, number)
         gc.disable()
         data = memoryview(_packed(scan()))
         while data:
