@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from dasctl.adapters import bootstrap
 from dasctl.adapters.helpers import Helpers
@@ -99,11 +99,18 @@ class SshLinks:
         from dasctl.adapters.ssh_line import SshLine
 
         line = SshLine(connection=connection, opened=lambda: self._link(name, route, connection))
-        async with self._session_on(route, connection, bootstrap.COMMAND) as stream:
+        helper = self._helpers.shipment(name) if self._payload is None else self._payload
+        made: list[StreamLink] = []
+
+        def begin(stream: Stream) -> None:
             link = StreamLink(
                 route.peer, stream, greeting_s=self._timeout_s, throttle=self._throttle, line=line
             )
-            link.begin(self._helpers.shipment(name) if self._payload is None else self._payload)
+            link.begin(helper)
+            made.append(link)
+
+        async with self._session_on(route, connection, bootstrap.COMMAND, begin):
+            (link,) = made
             try:
                 yield link
             finally:
@@ -198,16 +205,26 @@ class SshLinks:
 
     @asynccontextmanager
     async def _session_on(
-        self, route: Route, connection: asyncssh.SSHClientConnection, command: str
+        self,
+        route: Route,
+        connection: asyncssh.SSHClientConnection,
+        command: str,
+        begin: Callable[[Stream], None] = lambda stream: None,
     ) -> AsyncIterator[Stream]:
+        """A session. `begin` may write as soon as the command was asked for: what it says need not wait for the answer."""
         from dasctl.adapters.ssh_errors import FOREIGN, Shown, translated
         from dasctl.adapters.ssh_stream import PACKET, WINDOW, SessionStream
 
-        stream = SessionStream()
+        stream, loop = SessionStream(), asyncio.get_running_loop()
+
+        def opened() -> Any:
+            loop.call_soon(begin, stream)  # asyncssh asks for the command before anything else can run
+            return stream
+
         try:
             async with asyncio.timeout(self._timeout_s):
                 await connection.create_session(
-                    lambda: cast(Any, stream), command, encoding=None, window=WINDOW, max_pktsize=PACKET
+                    opened, command, encoding=None, window=WINDOW, max_pktsize=PACKET
                 )
         except FOREIGN as error:
             raise translated(error, route.peer, Shown(), timeout_s=self._timeout_s) from error

@@ -23,6 +23,7 @@ from asyncssh.public_key import get_default_certificate_algs, get_default_public
 
 from dasctl.adapters.host_keys import HostKey, HostKeys, Known
 from dasctl.adapters.link import Peer
+from dasctl.adapters.ssh_at_once import is_one_file, log_in_at_once
 from dasctl.adapters.ssh_errors import FOREIGN, Shown, translated
 from dasctl.adapters.ssh_keys import Keys, Wanted, agent_socket
 from dasctl.errors import NodeUnreachable
@@ -140,8 +141,9 @@ def _known_files(said: asyncssh.config.SSHConfig) -> tuple[Path, ...]:
 class _Client(asyncssh.SSHClient):
     """Remembers what the far side showed; trusts nothing by itself."""
 
-    def __init__(self, route: Route, shown: Shown, password: str | None) -> None:
+    def __init__(self, route: Route, shown: Shown, password: str | None, *, one_key: bool = False) -> None:
         self._route = route
+        self._one_key = one_key
         self._shown = shown
         self._password = password
         self._asked_for_prompts = False
@@ -153,6 +155,8 @@ class _Client(asyncssh.SSHClient):
         said before, and that would come 40 ms later. The kernel forgets the option, so it is set at each arrival.
         """
         self._shown.connection = conn
+        if self._one_key:
+            log_in_at_once(conn)
         sock = conn.get_extra_info("socket")
         if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6) or _QUICKACK is None:
             return
@@ -286,7 +290,7 @@ async def _login(
         config=None,
         tunnel=tunnel,
         sock=sock,
-        client_factory=lambda: _Client(route, shown, password),
+        client_factory=lambda: _Client(route, shown, password, one_key=is_one_file(pairs)),
         proxy_command=None,
         known_hosts=known,
         server_host_key_algs=_host_key_algorithms(shown.known) if not said.get("HostKeyAlgorithms") else (),
