@@ -84,8 +84,8 @@ def _child(handle: int, scan: Callable[[], Scan]) -> None:
         os.closerange(handle + 1, _HANDLES)
         # A parent that is killed must not seem to go on to whoever reads its output to the end.
         nothing = os.open(os.devnull, os.O_RDWR)
-        for number in {0, 1, 2} - {handle}:
-            os.dup2(nothing, number)
+        for stream in {0, 1, 2} - {handle}:
+            os.dup2(nothing, stream)
         gc.disable()
         data = memoryview(_packed(scan()))
         while data:
