@@ -5,7 +5,6 @@ What lives here: which parts and contents go along with a request, and its heade
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from dasctl.remote import manifest, words
 
 # Contents up to this sum, as they travel, go along with the first request, unasked. More would be a waste where the node
 # turns out to stand elsewhere.
-UNASKED_LIMIT = 64 << 20  # bytes
+UNASKED_LIMIT = 8 << 20  # bytes
 FEW = 16  # files: of so many it is asked one by one whether their content is new
 BLOB_LEVEL = 1  # zlib: manifests are mostly digests, which higher levels do not shrink either
 
@@ -202,7 +201,18 @@ def _contents_of(base: bytes, questions: int) -> Callable[[bytes], bool]:
     if questions > FEW:
         known = {line.split(b" ", 5)[4] for line in base.split(b"\0") if line[:1] == b"f"}
         return known.__contains__
-    return lambda digest: re.search(rb"(?:\A|\0)f [^ ]+ [^ ]+ [^ ]+ %s " % digest, base) is not None
+    return lambda digest: _stands_in(base, digest)
+
+
+def _stands_in(base: bytes, digest: bytes) -> bool:
+    """Whether a line of a file has this content: a path or a link's target may look like it."""
+    at = base.find(b" %s " % digest)
+    while at >= 0:
+        line = base[base.rfind(b"\0", 0, at) + 1 : at]
+        if line[:1] == b"f" and line.count(b" ") == 3:
+            return True
+        at = base.find(b" %s " % digest, at + 1)
+    return False
 
 
 def _instance(want: Want, revision: Revision, options: SyncOptions) -> dict[str, Any]:

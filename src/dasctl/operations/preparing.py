@@ -47,7 +47,7 @@ async def prepare(
     run = Synchronisation(
         ctx=ctx, now=now, options=options, streams=_sending(ctx, now, options), deltas=Deltas(ctx.history.part),
         acknowledging=Acknowledging(ctx.history),
-        expected=expected, override=override or {}, reload=reload,
+        expected=expected, override=override or {}, reload=reload, failed=frozenset(ctx.history.failures()),
     )  # fmt: skip
     await _ahead(run, names)
     return run

@@ -41,6 +41,7 @@ class Synchronisation:
     )  # take-over: where they said they stand
     reload: bool = True  # running servers whose config says how take over what has changed
     barrier: Barrier | None = None  # where all commit together
+    failed: frozenset[str] = frozenset()  # instances that failed last: something of it may be staged there already
 
     async def node(self, node: str, link: Link, instances: Sequence[str]) -> list[Result]:
         """Bring `instances` of `node` to the current revision; one result each, nothing raised but for the link."""
@@ -66,9 +67,8 @@ class Synchronisation:
             return Want(slice=wanted, expect=self.override[name], parts={}, trusted=False)
         if known is None:
             return Want(slice=wanted, expect=None, parts={}, trusted=False)
-        return Want(
-            slice=wanted, expect=known.standing, parts=dict(known.parts), trusted=not self.options.full
-        )
+        trusted = not self.options.full and name not in self.failed
+        return Want(slice=wanted, expect=known.standing, parts=dict(known.parts), trusted=trusted)
 
     async def _reload(self, node: str, link: Link, courses: Mapping[str, Course]) -> dict[str, Answer]:
         """Let running servers take over what has changed and needs no restart; one more trip where there are such."""
