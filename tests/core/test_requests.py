@@ -270,3 +270,19 @@ def test_all_changes_are_asked_for_where_they_decide_about_a_reload():
     )  # fmt: skip
     request = requests.sync(reloading, "n1", [want(part("lib"))], REVISION, OPTIONS, requests.Deltas({}.get))
     assert request.header["changes"] == "all"
+
+
+def test_a_path_that_looks_like_a_content_is_none() -> None:
+    digest, other = "a" * 64, "b" * 64
+    base = f"f 644 1 1 {other} lib/{digest} x\0l 777 0 1 {digest} lib/z\0".encode()
+    wanted = (
+        f"f 644 1 1 {other} lib/{digest} x\0f 644 7 1 {digest} lib/y\0l 777 0 1 {digest} lib/z\0".encode()
+    )
+    delta = requests.Deltas({digest_of(base): base}.get).of(
+        digest_of(base), Part(name="lib", digest=digest_of(wanted), data=wanted)
+    )
+    assert delta.contents == {digest: 7}
+    again = requests.Deltas({digest_of(wanted): wanted}.get).of(
+        digest_of(wanted), Part(name="lib", digest=digest_of(base), data=base)
+    )
+    assert again.contents == {}
