@@ -83,7 +83,7 @@ class FolderObjects:
                 base, digest, sizes, most=most, content=self._content, as_it_is=self._file_as_it_is
             )
         except (ObjectLost, Damaged, OSError) as error:
-            log.debug("no delta from %s to %s: %s", base, digest, error)
+            log.warning("%s; what was made of that content is sent whole", error)
             return None
 
     def collect(self, needed: Callable[[], Iterable[str]]) -> int:
