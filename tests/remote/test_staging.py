@@ -174,6 +174,18 @@ def test_contents_of_a_neighbour_are_copied(tmp_path: Path) -> None:
     }
 
 
+def test_contents_of_an_instance_with_nothing_to_do_are_copied(tmp_path: Path) -> None:
+    das = Das(tmp_path)
+    tree = Tree().file("docroot/a/x", b"x" * 1000).file("docroot/large", LARGE)
+    das.sync(tree, "web2")
+    foreseen = das.sync(tree, "web2", "web1", dry_run=True)[1]
+    assert foreseen["contents"] == [], foreseen
+    verdicts = das.sync(tree, "web2", "web1")
+    assert [verdict["verdict"] for verdict in verdicts] == ["unchanged", "done"], verdicts
+    assert (das.trips, verdicts[1]["copied"]) == (1, 2)
+    assert on_disk(tmp_path / "web1") == on_disk(tmp_path / "web2") == tree.entries
+
+
 def test_a_neighbour_is_not_believed(tmp_path: Path) -> None:
     das = Das(tmp_path)
     tree = Tree().file("lib/a", b"1234").file("lib/b", b"5678")

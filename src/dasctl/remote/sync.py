@@ -215,10 +215,15 @@ class Syncing:
         """Compare what was, what is, and what is wanted; fill `plan` and `needs`."""
         request, matches = work.request, work.matches()
         read_all = request["criterion"] == "hash" or request["full"]
-        work.ancestor = work.kept.ancestor()
-        wanted = work.ancestor
         if work.place is not None:
             work.overlay = overlay.look(work.place, work.kept, work.digests, read_all, matches)
+        work.alike = not read_all and work.nothing_differs()
+        if work.alike:
+            work.seen, work.plan = tree.Seen(), compare.Plan()
+            self._check_plan(work)
+            return
+        work.ancestor = work.kept.ancestor()
+        wanted = work.ancestor
         if work.kept.exceptions or work.overlay.lines or not work.same_parts():
             wanted = work.overlay.over(work.wanted())
         work.keep = work.nodes_own()
@@ -282,8 +287,14 @@ class Syncing:
         if any(work.sizes or work.plan.changes for work in self._open_works()):
             from dasctl.remote import sharing
 
+            self._spread()
             with sharing.Neighbours(self.node, self.domain, [work.name for work in self.works]) as neighbours:
                 sharing.stage_here(self.works, self._guarded, neighbours)
+
+    def _spread(self) -> None:
+        """Contents are looked for in all instances, those with nothing to do included."""
+        for work in self.works:
+            work.spread()
 
     def _receive(self, link: Link) -> bool:
         """Read content frames up to the end; True where contents came, and for so long that the disk has to be looked at
@@ -331,6 +342,7 @@ class Syncing:
         if work.sizes:
             from dasctl.remote import foreseeing
 
+            self._spread()
             lacking = foreseeing.foresee(self.works, work, self.node, self.domain)
         reply = report.report(work, [], "", self.most)
         reply["contents"] = lacking

@@ -41,6 +41,9 @@ class Work:
         self.partial = request["only"] is not None or request["except"] is not None
         self.ancestor: dict[bytes, bytes] = {}
         self.seen = tree.Seen()
+        self.alike = (
+            False  # all is as it was and shall be: `ancestor` and `seen` are not filled before somebody asks
+        )
         self.overlay = overlay.Overlay()
         self.plan = compare.Plan()
         self.fresh: Fresh | None = None  # what is made for the plan
@@ -86,6 +89,24 @@ class Work:
         if self.kept.exceptions:
             return state.lines_of(after.values())
         return state.lines_after(self.ancestor, self.kept.parts, after)
+
+    def nothing_differs(self) -> bool:
+        """Whether what is wanted, what was synchronised last and what is on disk are one, found out quickly. The overlay
+        has to be known. False says nothing."""
+        plain = not (self.partial or self.kept.exceptions or self.overlay.lines)
+        if self.place is None or not (plain and self.same_parts()):
+            return False
+        # In the order of the parts; what has none must not be there.
+        there = [name.partition("/")[0] for name in self.kept.parts]
+        areas = [area.encode() for area in dict.fromkeys((*there, *words.AREAS))]
+        return tree.is_as_known(self.place.handles, areas, self.kept.parts.values())
+
+    def spread(self) -> None:
+        """Fill `ancestor` and `seen`, where they were not needed so far: others look for contents there."""
+        if self.alike:
+            self.alike = False
+            self.ancestor = self.kept.ancestor()
+            self.seen.same = set(self.ancestor)
 
     def same_parts(self) -> bool:
         """Whether the parts that are wanted are those that are there."""
