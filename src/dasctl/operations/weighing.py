@@ -6,6 +6,7 @@ What lives here: one run's look at its objects, shared by all nodes. What must n
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,11 @@ from dasctl.core.sending import Item, Plan, whole
 from dasctl.errors import ObjectLost, RepositoryError
 from dasctl.operations.contents import Blocks, OnSent
 from dasctl.operations.ports import Objects, Repository
+from dasctl.remote.paths import printable
+
+log = logging.getLogger(__name__)
+
+NAMED = 5  # missing objects in a message
 
 MOST_THOUGHT = 64 << 20  # bytes of a content of which a dry run makes a delta in memory
 
@@ -61,8 +67,15 @@ class Weights:
 
     def _keep(self, order: Order) -> None:
         """What was recorded before objects were kept, or has been lost since, is kept now."""
-        new = {d: self._paths[d] for d in order.contents if d not in self._packed and d in self._paths}
-        self.changed.update(self._objects.keep(new))
+        new = [d for d in order.contents if d not in self._packed and d in self._paths]
+        missing = {digest: self._paths[digest] for digest in new if not self._objects.has(digest)}
+        if missing:
+            named = ", ".join(printable(path) for path in sorted(missing.values())[:NAMED])
+            log.warning(
+                "%d objects are missing in .dasctl/objects, and made anew of the working files: %s%s",
+                len(missing), named, " …" if len(missing) > NAMED else "",
+            )  # fmt: skip
+            self.changed.update(self._objects.keep(missing))
 
     def _item(self, order: Order, digest: str, size: int) -> Item:
         straight = whole(digest, size, self._weight(digest, size), order.offsets.get(digest, 0))
