@@ -24,7 +24,7 @@ from pathlib import Path
 from cases import CASES, Case, ground_of
 from contenders import Contender, ContenderFailed, Dasctl, Rsync
 from delay import delayed
-from measure import Measured, enter_own_network, measured
+from measure import Measured, adopt_orphans, enter_own_network, measured
 from nodes import NodesError, Server, server_running
 from report import Figures, chart, page, size_text, table
 from rich.console import Console
@@ -57,6 +57,7 @@ class Bench:
 def main() -> int:
     wanted = _arguments()
     own_network = enter_own_network()
+    adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server and the folder go, too
     console = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
     done: list[Figures] = []

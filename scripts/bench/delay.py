@@ -11,6 +11,8 @@ import multiprocessing
 import socket
 from collections.abc import Iterator
 
+from measure import leave_alone
+
 _PIECE = 256 << 10  # bytes
 _AHEAD = 64 << 20  # bytes under way in one direction of one connection
 
@@ -23,6 +25,8 @@ def delayed(port: int, round_trip_ms: float) -> Iterator[int]:
             target=_serve, args=(listening, port, round_trip_ms / 2000), daemon=True
         )
         process.start()
+        assert process.pid is not None
+        leave_alone(process.pid)
         try:
             yield listening.getsockname()[1]
         finally:

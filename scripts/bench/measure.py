@@ -9,6 +9,7 @@ else's bytes are among them.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import resource
@@ -26,6 +27,7 @@ _MARK = "DASCTL_BENCH_NAMESPACE"
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _END_TIMEOUT_S = 10.0
+_KNOWN: set[int] = set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +79,30 @@ def _wire_bytes() -> int:
 
 
 def _wait_for_sessions(sshd: int) -> None:
+    """Until sshd has collected its sessions, and we what outlived one: a helper may end after the session that it served."""
     deadline = time.monotonic() + _END_TIMEOUT_S
-    children = Path(f"/proc/{sshd}/task/{sshd}/children")
-    while time.monotonic() < deadline and children.exists() and children.read_text().strip():
+    sessions = Path(f"/proc/{sshd}/task/{sshd}/children")
+    while time.monotonic() < deadline and (sessions.read_text().strip() or _orphans()):
         time.sleep(0.01)
+
+
+def _orphans() -> bool:
+    """Collect those that have ended; whether some still run. Nothing else of ours is under way meanwhile."""
+    ours = {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()} - _KNOWN
+    for pid in ours:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return bool(ours)
+
+
+def adopt_orphans() -> None:
+    """Let processes whose parents have ended become ours, so that their time counts (PR_SET_CHILD_SUBREAPER, prctl(2))."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
+def leave_alone(pid: int) -> None:
+    """This child of ours is no orphan."""
+    _KNOWN.add(pid)
 
 
 def enter_own_network() -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from measure import leave_alone
+
 NODE_USER = "dasnode"
 START_TIMEOUT_S = 10.0
 
@@ -105,6 +107,7 @@ def server_running(folder: Path) -> Iterator[Server]:
         )
     try:
         _wait(process, port, folder / "sshd.log")
+        leave_alone(process.pid)
         server = Server(folder=folder, port=port, user=user, pid=process.pid)
         server.introduce()
         yield server
