@@ -183,7 +183,7 @@ def test_nodes_hold_only_where_all_commit_together():
         assert made(want(NEW), options=options).header["hold"] is hold
 
 
-BIG = 5000  # bytes: enough for a delta
+BIG = 20_000  # bytes: enough for a delta
 
 
 def sized(name: str, *files: tuple[str, bytes, int]) -> Part:
@@ -197,8 +197,8 @@ def sized(name: str, *files: tuple[str, bytes, int]) -> Part:
 
 ANCESTORS = [
     ("the same path", [("a", b"1", BIG)], [("a", b"2", BIG)], {b"2": b"1"}),
-    ("too small before", [("a", b"1", 4095)], [("a", b"2", BIG)], {}),
-    ("too small now", [("a", b"1", BIG)], [("a", b"2", 4095)], {}),
+    ("too small before", [("a", b"1", 16_383)], [("a", b"2", BIG)], {}),
+    ("too small now", [("a", b"1", BIG)], [("a", b"2", 16_383)], {}),
     ("a new version beside the old one", [("app-1.2.war", b"1", BIG)],
      [("app-1.2.war", b"1", BIG), ("app-1.3.war", b"2", BIG)], {}),
     ("a new version instead of the old one", [("app-1.2.war", b"1", BIG)], [("app-1.3.war", b"2", BIG)], {b"2": b"1"}),
