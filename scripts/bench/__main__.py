@@ -86,7 +86,14 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    caption = f"medians of {wanted.runs} runs, the faster of rsync -a and rsync -az"
+    for file in wanted.join or ():
+        document = json.loads(file.read_text())
+        done = [Figures.of_json(found) for found in document["cases"]] + done
+        series = {name: document[name] for name in ("scale", "memory") if name in document} | series
+    least = min((len(runs) for figures in done for runs in figures.runs.values()), default=wanted.runs)
+    most = max((len(runs) for figures in done for runs in figures.runs.values()), default=wanted.runs)
+    counted = str(least) if least == most else f"{least} to {most}"
+    caption = f"medians of {counted} runs, the faster of rsync -a and rsync -az"
     console.print(table(done, caption=caption))
     _write(done, series, wanted, caption)
     return 0
@@ -107,6 +114,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--none", action="store_true", help="no case, only --scale or --memory")
     parser.add_argument("--chart", type=Path, default=RESULTS / "bench.svg", help="where the chart goes")
+    parser.add_argument(
+        "--join", type=Path, action="append", help="also show what this JSON document holds; repeatable"
+    )
     parser.add_argument("--page", type=Path, help="where a page of the figures goes (Markdown)")
     return parser.parse_args()
 

@@ -58,6 +58,14 @@ class Figures:
             return None
         return self.medians("dasctl").wire / max(1, self.medians(self.best_rsync).wire)
 
+    @classmethod
+    def of_json(cls, found: Mapping[str, Any]) -> Figures:
+        """What `as_json` gave."""
+        runs = {name: [Measured(**run) for run in runs] for name, runs in found["runs"].items()}
+        return cls(
+            case=found["case"], title=found["title"], nodes=found["nodes"], goal=found["goal"], runs=runs
+        )
+
     def as_json(self) -> dict[str, Any]:
         return {
             "case": self.case,
