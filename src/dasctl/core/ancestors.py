@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dasctl.remote.manifest import trimmed
 
-SMALLEST = 16 << 10  # bytes: below, a delta saves less than looking for it and keeping it costs, for thousands of files
+SMALLEST = 16 << 10  # bytes: below, looking for deltas and keeping them costs more than they save
 ALIKE = 3  # letters that names of old and new have in common at least: app-1.2.war, app-1.3.war
 MOST_CANDIDATES = (
     100  # per folder and suffix: hashed names of a whole site are no reason to compare all with all

@@ -41,7 +41,7 @@ class Synchronisation:
     )  # take-over: where they said they stand
     reload: bool = True  # running servers whose config says how take over what has changed
     barrier: Barrier | None = None  # where all commit together
-    failed: frozenset[str] = frozenset()  # instances that failed last: something of it may be staged there already
+    failed: frozenset[str] = frozenset()  # instances that failed last: they may have staged something
 
     async def node(self, node: str, link: Link, instances: Sequence[str]) -> list[Result]:
         """Bring `instances` of `node` to the current revision; one result each, nothing raised but for the link."""
