@@ -218,3 +218,20 @@ def test_a_delta_that_is_gone_is_left_out(objects):
         *planned(objects, SMALL[3]),
     )
     assert received(asyncio.run(sent(blocks_of(objects), plan))) == {sha(SMALL[3]): SMALL[3]}
+
+
+def test_a_delta_that_goes_in_the_middle_ends_the_stream_there(objects):
+    """Whatever followed would be read as the rest of its frame."""
+    delta = CHANCE.randbytes(4 << 20)
+    objects.deltas["b" * 64, sha(TEXT)] = delta
+    blocks = blocks_of(objects)
+    (item,) = planned(objects, TEXT)
+    plan = (type(item)(digest=item.digest, size=item.size, base="b" * 64, travels=len(delta)),)
+
+    async def lose_it() -> None:
+        async for _ in blocks.frames(plan):
+            objects.deltas.clear()
+            blocks._deltas._kept.clear()
+
+    with pytest.raises(ObjectLost, match="while it is sent"):
+        asyncio.run(lose_it())

@@ -235,8 +235,15 @@ class _Reader:
 
     def _part_of_delta(self, item: Item, base: str) -> None:
         made = self._deltas.frame(base, item.digest)
-        if made is None:  # it is asked for as a whole then
-            self._go_on()
+        if made is None:
+            if (
+                self._place
+            ):  # half of the frame is with the node: what followed would be read as the rest of it
+                raise ObjectLost(
+                    f"the delta of {item.digest} is gone while it is sent, and cannot be made anew",
+                    hint="run the command again: it goes on from where the node stands",
+                )
+            self._go_on()  # it is asked for as a whole then
             return
         head, frame = made
         end = min(self._place + BLOCK, len(frame))
