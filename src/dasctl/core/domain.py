@@ -36,6 +36,9 @@ class Settings(_Base, frozen=True, kw_only=True):
     deviations: Deviations = "overwrite"
     commit: Commit = "each"
     revisions: int = 20
+    max_skew: int | None = (
+        None  # releases of the servers' software that may lie between two running instances of a cluster
+    )
     exclude: list[str] = field(default_factory=list)
     keep: list[str] = field(default_factory=list)
     properties: dict[str, Scalar] = field(default_factory=dict)
@@ -66,6 +69,7 @@ class Node(_Base, frozen=True, kw_only=True):
     key: str | None = None
     dir: str | None = None
     jump: str | None = None
+    software: str | None = None  # the release of `releases:` that its instances run with
 
 
 class Ready(_Base, frozen=True, kw_only=True):
@@ -93,6 +97,14 @@ class Reload(_Base, frozen=True, kw_only=True):
     command: str | None = None
 
 
+class Aside(_Base, frozen=True, kw_only=True):
+    """How an instance is taken out of a load balancer, or put back: a command on its node, and how long to wait then."""
+
+    command: str
+    timeout: Duration = "30s"
+    wait: Duration = 0
+
+
 class Config(_Base, frozen=True, kw_only=True):
     """One entry of `configs:`. `restart_on`, `exclude` and `keep` hold gitignore patterns over paths of the instance."""
 
@@ -101,6 +113,9 @@ class Config(_Base, frozen=True, kw_only=True):
     ready: Ready = field(default_factory=Ready)
     stop: Stop = field(default_factory=Stop)
     reload: Reload | None = None
+    drain: Aside | None = None
+    undrain: Aside | None = None
+    dump: str | None = None  # a command that tells about a server that misbehaves
     restart_on: list[str] = field(default_factory=lambda: ["config/**", "applications/**", "lib/**"])
     exclude: list[str] = field(default_factory=list)
     keep: list[str] = field(default_factory=list)
@@ -124,11 +139,30 @@ class Instance(_Base, frozen=True, kw_only=True):
 
 
 class Application(_Base, frozen=True, kw_only=True):
-    """One entry of `applications:`; `targets` are clusters and instances. Patterns begin at the application's folder."""
+    """One entry of `applications:`; `targets` are clusters and instances. Patterns begin at the application's folder.
+
+    `version` is what `applications/NAME` holds; `versions` names the targets that have another one, from
+    `applications/NAME~VERSION`. `disabled` are targets that it is deployed to and that do not get it now.
+    """
 
     targets: list[str] = field(default_factory=list)
+    version: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    disabled: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
     keep: list[str] = field(default_factory=list)
+
+
+class Release(_Base, frozen=True, kw_only=True):
+    """One entry of `releases:`: a release of the servers' own software, oldest first in the file.
+
+    Either put on nodes by `install-node` (`archive`: the name of the file that it came in; `digest`: of its manifest), or
+    a `folder` of the nodes that is used as it is.
+    """
+
+    archive: str | None = None
+    folder: str | None = None
+    digest: str | None = None
 
 
 class Domain(_Base, frozen=True, kw_only=True):
@@ -137,6 +171,7 @@ class Domain(_Base, frozen=True, kw_only=True):
     format: int
     domain: Settings
     areas: Areas = field(default_factory=Areas)
+    releases: dict[str, Release] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     configs: dict[str, Config] = field(default_factory=dict)
     clusters: dict[str, Cluster] = field(default_factory=dict)
