@@ -47,6 +47,7 @@ ROOTS = {
     words.STOP: ("stop",),
     words.RELOAD: ("stop",),
     words.REMOVE: ("remove",),
+    words.RUN: ("run",),
 }
 # What a synchronisation with nothing to do executes, besides what every request needs.
 HOT = (

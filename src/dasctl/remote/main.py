@@ -181,10 +181,18 @@ class Server:
             from dasctl.remote import stop
 
             return stop.answer(self.link, header, self.before)
+        if op == words.RUN:
+            from dasctl.remote import run
+
+            return run.run(self.link, header)
         if op == words.REMOVE:
             from dasctl.remote import remove
 
             return remove.remove(self.link, header, self.before)
+        if op in (words.SOFTWARE, words.SWITCH):
+            from dasctl.remote import software
+
+            return software.answer(self.link, header, self.before)
         raise messages.BadMessage("op: %r is not a request" % (op,))
 
     def _beside(self, op: str, header: Header) -> Answer:

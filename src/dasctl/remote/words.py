@@ -25,6 +25,9 @@ COMMIT = "commit"
 STAGE = "stage"
 DEVIATIONS = "deviations"
 READ = "read"
+SOFTWARE = "software"  # also the folder below the node's directory in which releases of software lie
+SWITCH = "switch"
+RUN = "run"
 
 # Verdicts of a request about one instance.
 DONE = "done"  # carried out
@@ -61,3 +64,6 @@ OVERRIDDEN = "overridden"
 
 # The areas of an instance that synchronisation owns, in their order.
 AREAS = ("config", "applications", "lib", "docroot")
+
+# The one area of the folder SOFTWARE.
+RELEASES = "releases"
