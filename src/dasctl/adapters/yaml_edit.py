@@ -17,10 +17,11 @@ from typing import Any
 
 import yaml
 
-from dasctl.adapters.yaml_text import parsed, scalar
+from dasctl.adapters.yaml_text import parsed
 from dasctl.core.domain import FILE
 from dasctl.core.edits import Drop, Edit, Put, edited
 from dasctl.core.faults import Path
+from dasctl.core.scalars import scalar
 from dasctl.errors import DasctlError, InvalidDomain, OperationFailed
 
 WIDTH = 110  # columns; an entry that is longer as a flow mapping is written as a block

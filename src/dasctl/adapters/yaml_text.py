@@ -2,9 +2,7 @@
 
 What lives here: PyYAML, and what it says in words for people. What must not: files, edits (`yaml_edit.py`).
 
-Scalars follow YAML 1.2 rather than 1.1, with one more rule: only a text that Python would write in the same way is a
-number. So `no`, `0644`, `12:30`, `1.10` and dates stay the texts that they look like, and nothing that reaches a server
-differs from what was written.
+What a scalar without quotes means is said in `core/scalars.py`.
 """
 
 from __future__ import annotations
@@ -19,19 +17,17 @@ from dasctl.core import validate
 from dasctl.core.decoding import decoded, format_of
 from dasctl.core.domain import FILE, FORMAT, Domain
 from dasctl.core.faults import Fault, Path
+from dasctl.core.scalars import scalar
 from dasctl.errors import FormatTooNew, InvalidDomain
 
 MAX_DEPTH = 50  # of nesting; deeper is an attack or an accident
 MAX_VALUES = 500_000  # with aliases expanded
 
-_NULLS = ("", "~", "null", "Null", "NULL")
 _PLAIN_TAGS = {
     "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "!", None,
 }  # fmt: skip
 _BRACKETS = re.compile(r"[\[\]{}]")
 _DEEP_LINE = re.compile(r"^ {50}|(?:[-?] ){20}", re.MULTILINE)
-_INT = re.compile(r"-?(?:0|[1-9][0-9]{0,18})\Z")
-_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,21 +261,6 @@ class _Reader:
                 continue
             merged = {**self.value(source, path), **merged}
         return merged
-
-
-def scalar(text: str) -> Any:
-    """What a text without quotes means."""
-    if text in _NULLS:
-        return None
-    if text == "true":
-        return True
-    if text == "false":
-        return False
-    if _INT.match(text) and text != "-0":
-        return int(text)
-    if _FLOAT.match(text) and repr(float(text)) == text:
-        return float(text)
-    return text
 
 
 def _child(node: Any, name: str) -> tuple[Any, Any] | None:
