@@ -87,7 +87,7 @@ class Lifecycle:
             columns |= {key: synced.fields[key] for key in ("revision", *SYNC_COLUMNS)}
         elif last is not None and last.verdict is not None and last.verdict.at is not None:
             columns["revision"] = last.verdict.at.standing.revision
-        columns |= {"round_trips": link.round_trips, "seconds": _seconds(stopped, started)}
+        columns |= {"round_trips": link.round_trips, "seconds": seconds_of(stopped, started)}
         if error is not None:
             return Result(
                 status=status_of_error(error),
@@ -120,5 +120,6 @@ def _state(stopped: Answer | None, started: Answer | None) -> str:
     return words.RUNNING
 
 
-def _seconds(*answers: Answer | None) -> float:
+def seconds_of(*answers: Answer | None) -> float:
+    """How long these steps took together, by the node's account."""
     return round(sum(float(a.more("seconds") or 0.0) for a in answers if a is not None), 3)

@@ -102,6 +102,17 @@ def load(place: state.Place) -> Definition:
         raise Failure("%s is not what dasctl wrote" % where, HINT + " --full") from None
 
 
+def outdated(place: state.Place, kept: state.Kept, record: dict[str, Any]) -> bool:
+    """Whether a running server, by its process record, runs with something older than what is on disk."""
+    try:
+        known = load(place)
+    except Failure:
+        return True  # what it was started with is not there any more
+    if known.digest() != record.get("definition"):
+        return True
+    return files_digest(place, kept, known.restart_on) != record.get("files")
+
+
 def files_digest(place: state.Place, kept: state.Kept, restart_on: list[str]) -> str:
     """The digest over the synchronised files on disk for which a running server has to restart.
 

@@ -72,7 +72,7 @@ def _free(path: str) -> int:
 
 
 def _server(place: state.Place, kept: state.Kept, node: str, probe: bool) -> Reply:
-    from dasctl.remote import process
+    from dasctl.remote import definition, process
 
     record = process.load(place)
     if record is None:
@@ -86,7 +86,7 @@ def _server(place: state.Place, kept: state.Kept, node: str, probe: bool) -> Rep
         return {"state": current}
     return {
         "state": current, "pid": record["pid"], "since": record.get("since"), "ready": current == words.RUNNING,
-        "requires_restart": _requires_restart(place, kept, record),
+        "requires_restart": definition.outdated(place, kept, record),
     }  # fmt: skip
 
 
@@ -106,15 +106,3 @@ def _is_ready(place: state.Place, record: Reply, node: str) -> bool:
         return check.passes(time.time() - float(record.get("since", 0)), PROBE_S) and process.lives(record)
     except (Failure, OSError, ValueError, TypeError):
         return False
-
-
-def _requires_restart(place: state.Place, kept: state.Kept, record: Reply) -> bool:
-    from dasctl.remote import definition
-
-    try:
-        known = definition.load(place)
-    except Failure:
-        return True  # what it was started with is not there any more
-    if known.digest() != record.get("definition"):
-        return True
-    return definition.files_digest(place, kept, known.restart_on) != record.get("files")

@@ -93,6 +93,7 @@ def guarded(item: Header) -> Header:
         "config_id": optional(item, "config_id", int),
         "wait": optional(item, "wait", bool, True),
         "kill": optional(item, "kill", bool, False),
+        "outdated": optional(item, "outdated", bool, False),
         "grace": _seconds(item, "grace"),
         "keep_files": optional(item, "keep_files", bool, False),
     }

@@ -37,13 +37,14 @@ def answer(link: Link, header: Reply, before: Callable[[str], None]) -> Reply:
 
 
 def _begin_stop(instance: asked.Asked, began: float) -> Reply | asked.Rest:
-    place, name = instance.place, instance.request["name"]
+    place = instance.place
     record = process.load(place)
     if record is None or not (process.lives(record) or process.members(record)):
-        if record is not None and not record.get("stopped"):
+        if record is not None and not record.get("stopped") and not instance.request["outdated"]:
             process.save(place, {**record, "stopped": time.time()})  # asked to be down, and it is
-        place.close()
-        return {"name": name, "verdict": words.UNCHANGED, "how": "", "seconds": 0.0}
+        return _left(instance, record)
+    if instance.request["outdated"] and not _is_outdated(instance, record):
+        return _left(instance, record)
     known = _definition(place)
     # Noted before the first signal: a death that follows was wanted.
     process.save(place, {**record, "stopped": time.time()})
@@ -59,6 +60,19 @@ def _begin_stop(instance: asked.Asked, began: float) -> Reply | asked.Rest:
             place.close()
 
     return stop
+
+
+def _is_outdated(instance: asked.Asked, record: process.Record) -> bool:
+    return process.lives(record) and definition.outdated(instance.place, instance.kept, record)
+
+
+def _left(instance: asked.Asked, record: process.Record | None) -> Reply:
+    """The reply for a server that is left as it is."""
+    instance.place.close()
+    return {
+        "name": instance.request["name"], "verdict": words.UNCHANGED, "how": "", "seconds": 0.0,
+        "state": process.state_of(record),
+    }  # fmt: skip
 
 
 def _definition(place: state.Place) -> definition.Definition | None:
