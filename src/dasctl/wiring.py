@@ -15,11 +15,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dasctl.adapters.admission import Admission
 from dasctl.adapters.clock import SystemClock
@@ -37,7 +37,9 @@ from dasctl.errors import DasctlError, OperationFailed
 from dasctl.operations.ports import Context, Link
 
 if TYPE_CHECKING:
+    from dasctl.adapters.working import FolderWorking
     from dasctl.core.bundles import Plan
+    from dasctl.core.moves import Move, Touch
     from dasctl.operations.member_ports import Outside
 
 AGAIN = "run the command again: it finishes what was begun"
@@ -96,11 +98,11 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
     store = YamlStore(root, sleep=_sleep_between_tries)
     links = _Ssh(store, options.timeout_s, limit=options.limit)
     return Context(
-        store=store, repository=FolderRepository(root),
+        store=store, repository=FolderRepository(root), working=_LateWorking(root),
         history=SqliteHistory(root), objects=FolderObjects(root), links=links, host_keys=links,
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
-        bundles=_LateBundles(),
+        bundles=_LateBundles(), archives=_LateArchives(),
     )  # fmt: skip
 
 
@@ -169,6 +171,24 @@ class _Ssh:
         )
 
 
+class _LateWorking:
+    """ports.Working, imported when files are changed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def making(self) -> AbstractContextManager[Path]:
+        return self._made().making()
+
+    def put(self, moves: Sequence[Move], touches: Sequence[Touch] = ()) -> None:
+        self._made().put(moves, touches)
+
+    def _made(self) -> FolderWorking:
+        from dasctl.adapters.working import FolderWorking
+
+        return FolderWorking(self._root)
+
+
 class _LateBundles:
     """ports.Bundles, imported when one is written: zip files are of use to one command only."""
 
@@ -182,6 +202,15 @@ class _LateBundles:
         from dasctl.adapters.bundles import ZipBundles
 
         return ZipBundles().write(file, plan, content, on_written)
+
+
+class _LateArchives:
+    """ports.Archives, imported when one is opened."""
+
+    def __getattr__(self, name: str) -> Any:
+        from dasctl.adapters.archives import FileArchives
+
+        return getattr(FileArchives(), name)
 
 
 def _timed(command: str, operation: Callable[[], Awaitable[Outcome]]) -> Outcome:

@@ -28,6 +28,7 @@ from dasctl.adapters.objects import FolderObjects
 from dasctl.adapters.store import YamlStore
 from dasctl.adapters.streams import Fault
 from dasctl.adapters.tree import FolderRepository
+from dasctl.adapters.working import FolderWorking
 from dasctl.core.exchange import Who
 from dasctl.core.outcome import Outcome, Result
 from dasctl.core.stamps import Standing
@@ -120,7 +121,7 @@ class Model:
         links = MemoryLinks(faults=self.faults, errors=self.errors)
         history = SqliteHistory(root)
         ctx = Context(
-            store=YamlStore(root), repository=FolderRepository(root), history=history,
+            store=YamlStore(root), repository=FolderRepository(root), working=FolderWorking(root), history=history,
             objects=FolderObjects(root), links=links, clock=self.clock,
             host_keys=None, who=Who(user="anna", host=das, command="command"),  # type: ignore[arg-type]
             ask=lambda question: True,

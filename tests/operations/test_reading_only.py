@@ -17,6 +17,7 @@ from dasctl.adapters.memory_links import MemoryLinks
 from dasctl.adapters.objects import FolderObjects
 from dasctl.adapters.store import YamlStore
 from dasctl.adapters.tree import FolderRepository
+from dasctl.adapters.working import FolderWorking
 from dasctl.core.exchange import Who
 from dasctl.core.outcome import Outcome
 from dasctl.operations.diff_instance import diff_instance
@@ -43,6 +44,7 @@ def context(model: Model) -> Context:
     root = model.root("das")
     return Context(
         store=YamlStore(root), repository=FolderRepository(root), history=SqliteHistory(root),
+        working=FolderWorking(root),
         objects=FolderObjects(root), links=MemoryLinks(), clock=ManualClock(),
         host_keys=None, who=Who(user="eve", host="das", command="looking"),  # type: ignore[arg-type]
     )  # fmt: skip

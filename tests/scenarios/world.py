@@ -24,6 +24,7 @@ from dasctl.adapters.memory_links import MemoryLinks
 from dasctl.adapters.memory_objects import MemoryObjects
 from dasctl.adapters.memory_repository import MemoryRepository
 from dasctl.adapters.memory_store import MemoryStore
+from dasctl.adapters.memory_working import MemoryWorking
 from dasctl.adapters.streams import Fault
 from dasctl.cli.call import Call, Settings
 from dasctl.cli.main import run
@@ -179,6 +180,7 @@ class World:
         own = self.copies[das]
         return Context(
             store=own.store, repository=own.repository, history=own.history, objects=own.objects,
+            working=MemoryWorking(own.repository, own.store),
             links=self.links, host_keys=self.keys,
             clock=self.clock, who=Who(user="anna", host=own.host, command=command), on_event=self.events.append,
             ask=self._answered if self.answer is not None else None,

@@ -76,7 +76,10 @@ def locked(
     now: Callable[[], float],
     monotonic: Callable[[], float],
 ) -> Iterator[None]:
-    """Hold the lock of the domain at `root`. DomainLocked after `wait_s` seconds."""
+    """Hold the lock of the domain at `root`. DomainLocked after `wait_s` seconds.
+
+    OperationFailed where a change that a killed command had begun cannot be finished.
+    """
     path = dasctl_folder(root) / "lock"
     deadline = monotonic() + wait_s
     while True:
@@ -85,6 +88,7 @@ def locked(
             if _taken(handle, path):
                 _write(handle, json.dumps(asdict(Holder.me(command, now()))).encode())
                 try:
+                    _finish(root)
                     yield
                 finally:
                     _write(handle, b"")
@@ -95,6 +99,14 @@ def locked(
         finally:
             os.close(handle)
         sleep(min(POLL_S, max(0.0, deadline - monotonic())))
+
+
+def _finish(root: Path) -> None:
+    """Carry out what a killed command had begun to change, before anybody looks."""
+    if os.path.lexists(root / ".dasctl" / "making"):
+        from dasctl.adapters import working  # hardly ever needed
+
+        working.finish(os.fsencode(root))
 
 
 def _opened(path: Path) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from dasctl.core import areas, exclusion
@@ -51,6 +51,15 @@ class MemoryRepository:
 
     def put_pipe(self, path: bytes) -> None:
         self._put(path, stat.S_IFIFO | 0o644, b"", None)
+
+    def touch(self, path: bytes, *, mode: int | None = None, mtime: int | None = None) -> None:
+        """Give what is at `path` a mode (not a link) or a modtime; nothing there, nothing done."""
+        thing = self._things.get(path)
+        if thing is None:
+            return
+        if mode is not None and not stat.S_ISLNK(thing.mode):
+            thing = replace(thing, mode=stat.S_IFMT(thing.mode) | mode)
+        self._things[path] = replace(thing, mtime=thing.mtime if mtime is None else mtime)
 
     def remove(self, path: bytes) -> None:
         """Remove what is at `path`, with all that is in it."""

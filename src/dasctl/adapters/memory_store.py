@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dasctl.adapters.domain_lock import POLL_S, Holder
-from dasctl.adapters.yaml_text import domain_of, edited_domain, place_in, warnings_in
+from dasctl.adapters.yaml_text import Document, domain_of, edited_domain, parsed, place_in, warnings_in
 from dasctl.core.domain import FILE, Domain
 from dasctl.core.edits import Edit
 from dasctl.core.faults import Path as FaultPath
@@ -33,6 +33,7 @@ class MemoryStore:
         self._now = now
         self._monotonic = monotonic
         self._holder: Holder | None = None
+        self.finish: Callable[[], None] = _nothing  # what a change that was interrupted left to do
 
     @property
     def root(self) -> Path:
@@ -49,6 +50,16 @@ class MemoryStore:
         self.text = text
         return domain
 
+    def edited(self, edits: Sequence[Edit]) -> bytes:
+        from dasctl.adapters.yaml_edit import edit_text
+
+        text = edit_text(self._read(), edits)
+        edited_domain(text)
+        return text.encode()
+
+    def written(self) -> Document:
+        return parsed(self._read())
+
     def warnings(self, domain: Domain) -> tuple[str, ...]:
         return warnings_in(self._read(), domain)
 
@@ -64,6 +75,7 @@ class MemoryStore:
             self._sleep(min(POLL_S, max(0.0, deadline - self._monotonic())))
         self._holder = Holder.me(command, self._now())
         try:
+            self.finish()
             yield
         finally:
             self._holder = None
@@ -72,3 +84,7 @@ class MemoryStore:
         if self.text is None:
             raise DomainNotFound(f"{self._root} is not a domain: it has no {FILE}")
         return self.text
+
+
+def _nothing() -> None:
+    """Nothing was interrupted."""

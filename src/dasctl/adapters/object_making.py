@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 
 from dasctl.adapters import object_form
+from dasctl.adapters.durable import sync_file_system, sync_path
 from dasctl.adapters.object_form import SAMPLE
 from dasctl.adapters.tree_hash import FLAGS
 from dasctl.core.exchange import PIECE, Piece
@@ -205,16 +206,12 @@ class ObjectMaker:
     def _sync(self, digests: Sequence[str]) -> None:
         """Let the objects survive a power cut: few one by one, many by one sync of their file system."""
         if len(digests) > SINGLY:
-            _sync_file_system(self._folder)
+            sync_file_system(self._folder)
             return
         for digest in digests:
             place = self.place(digest)
             for path in (place, os.path.dirname(place)):
-                handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
+                sync_path(path)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -348,17 +345,3 @@ def _write(handle: int, data: bytes) -> None:
     written = os.write(handle, data)
     while written < len(data):
         written += os.write(handle, data[written:])
-
-
-def _sync_file_system(folder: bytes) -> None:
-    import ctypes  # of use only where much was written
-
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-        if sync is None:
-            os.sync()
-        elif sync(handle):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    finally:
-        os.close(handle)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dasctl
 from dasctl.adapters import domain_cache, domain_lock
@@ -20,6 +21,9 @@ from dasctl.core.edits import Edit, Put
 from dasctl.core.faults import Path as FaultPath
 from dasctl.core.templates import without_entries
 from dasctl.errors import DomainNotFound, InvalidDomain, OperationFailed, UsageError
+
+if TYPE_CHECKING:
+    from dasctl.adapters.yaml_text import Document
 
 FOLDERS = ("config", "applications", "lib", "docroot")
 VARIABLE = "DASCTL_DOMAIN"
@@ -71,15 +75,19 @@ class YamlStore:
         return domain
 
     def edit(self, edits: Sequence[Edit]) -> Domain:
-        from dasctl.adapters.yaml_edit import edit_text  # brings ruamel.yaml
-        from dasctl.adapters.yaml_text import edited_domain
-
         before = self._read()
-        after = edit_text(before, edits)
-        domain = edited_domain(after)
+        after, domain = _edited(before, edits)
         if after != before:
             _replace(self.path, after.encode("utf-8"))
         return domain
+
+    def edited(self, edits: Sequence[Edit]) -> bytes:
+        return _edited(self._read(), edits)[0].encode("utf-8")
+
+    def written(self) -> Document:
+        from dasctl.adapters.yaml_text import parsed
+
+        return parsed(self._read())
 
     def warnings(self, domain: Domain) -> tuple[str, ...]:
         from dasctl.adapters.yaml_text import warnings_in
@@ -112,6 +120,14 @@ class YamlStore:
                 faults=(f"{FILE}:{line}: not UTF-8: the byte 0x{content[error.start]:02x}",),
                 hint="save the file as UTF-8",
             ) from error
+
+
+def _edited(text: str, edits: Sequence[Edit]) -> tuple[str, Domain]:
+    from dasctl.adapters.yaml_edit import edit_text  # brings ruamel.yaml
+    from dasctl.adapters.yaml_text import edited_domain
+
+    after = edit_text(text, edits)
+    return after, edited_domain(after)
 
 
 def _absolute(path: Path) -> Path:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dasctl.core.domain import Criterion, Domain, Node
 from dasctl.core.edits import Edit
-from dasctl.core.exchange import PHASES, BundleFile, Event, HostKey, Piece, Reply, Who
+from dasctl.core.exchange import PHASES, BundleFile, Event, HostKey, Kept, Piece, Reply, Unpacked, Who
 from dasctl.core.failures import Failure, News
+from dasctl.core.moves import Move, Touch
 from dasctl.core.slices import Scan
 from dasctl.core.stamps import Acknowledged, Revision, Standing
 from dasctl.core.tolerance import Tolerance
@@ -22,13 +23,25 @@ from dasctl.remote.manifest import Entry
 from dasctl.remote.words import BEAT_S
 
 if TYPE_CHECKING:
+    from dasctl.core.archives import Limits  # of use to few commands
     from dasctl.core.bundles import Plan  # of use to one command only
     from dasctl.operations.member_ports import Members  # of use on nodes only
 
 __all__ = [
-    "PHASES", "Acknowledged", "BundleFile", "Bundles", "Clock", "Context", "Event", "History", "HostKey", "HostKeys",
-    "Link", "Links", "Objects", "Piece", "Reply", "Repository", "Store", "Who",
+    "PHASES", "Acknowledged", "Archives", "BundleFile", "Bundles", "Clock", "Context", "Event", "History", "HostKey", "HostKeys",
+    "Link", "Links", "Move", "Objects", "Piece", "Reply", "Repository", "Store", "Touch", "Who", "Working",
+    "Written",
 ]  # fmt: skip
+
+
+class Written(Protocol):
+    """`domain.yaml` as it is written: plain data, without defaults."""
+
+    @property
+    def data(self) -> dict[str, Any]: ...
+
+    def line(self, path: tuple[str, ...]) -> int:
+        """The line (from 1) of the deepest part of `path` that is there."""
 
 
 class Store(Protocol):
@@ -47,6 +60,12 @@ class Store(Protocol):
         The caller holds the lock. Raises InvalidDomain (nothing is changed then).
         """
 
+    def edited(self, edits: Sequence[Edit]) -> bytes:
+        """The text that `edit` would leave, judged as there; nothing is written. For `Working.put`, beside other files."""
+
+    def written(self) -> Written:
+        """What stands in `domain.yaml`, and where. Raises InvalidDomain where it is not YAML."""
+
     def warnings(self, domain: Domain) -> tuple[str, ...]:
         """What is valid and yet surprising, a line each."""
 
@@ -54,7 +73,10 @@ class Store(Protocol):
         """Where the value at `path` stands in `domain.yaml`: `config/domain.yaml:12`."""
 
     def domain_locked(self, command: str, *, wait_s: float) -> AbstractContextManager[None]:
-        """Hold the domain's lock. Raises DomainLocked after `wait_s` seconds. Freed by the kernel if we are killed."""
+        """Hold the domain's lock. Raises DomainLocked after `wait_s` seconds. Freed by the kernel if we are killed.
+
+        What a killed command had begun to `put` is finished first; OperationFailed where that cannot be done.
+        """
 
 
 class Repository(Protocol):
@@ -92,6 +114,28 @@ class Repository(Protocol):
         Rewritten only when it differs, so that its modtime changes only when its content does. Files of instances
         that are no more go. Without `write` nothing is written: entries as they are, or, of what differs, as they would be;
         those cannot be read.
+        """
+
+
+class Working(Protocol):
+    """The files of the domain's folder as something that commands change: all at once, or not at all."""
+
+    def making(self) -> AbstractContextManager[Path]:
+        """A new, empty folder for what is to be `put`, gone at the end whatever happens. No lock is needed for it.
+
+        Raises OperationFailed where it cannot be made.
+        """
+
+    def put(self, moves: Sequence[Move], touches: Sequence[Touch] = ()) -> None:
+        """Make all moves, then give what `touches` name their modes and modtimes. The caller holds the lock.
+
+        Staged things lie in a `making()` folder and are gone from there afterwards. Folders that are missing on the way
+        are made. What is at a place is replaced, whatever it is; no move is at or below another one's place. No link
+        is followed on the way. `config/domain.yaml` may be among them: it is not judged here (`Store.edited` does).
+
+        All is on the disk when this returns. A command that is killed on the way has done nothing, or the next
+        `domain_locked()` does the rest. Raises OperationFailed with nothing changed; where the disk fails in the middle of
+        it, the message says that the change was begun, and the next lock tries to finish it before anything else.
         """
 
 
@@ -294,6 +338,35 @@ class Bundles(Protocol):
         """
 
 
+class Archives(Protocol):
+    """Archives of applications and of servers' software: .war, .ear, .jar, .zip, .tar.gz, .tgz (`core/archives.py`).
+
+    `on_bytes` is told of bytes as they are read; what it raises ends the work. Everything raises OperationFailed where
+    a disk is full or a file cannot be read.
+    """
+
+    def unpack(
+        self, archive: Path, into: Path, limits: Limits, *, on_bytes: Callable[[int], None] = ...
+    ) -> Unpacked:
+        """Unpack into the folder `into`, which is empty or not there; safe to rename when this returns.
+
+        Modtimes, executable bits and links are as in the archive. Raises ArchiveRefused, which names the member: what was
+        made so far is then the caller's to remove.
+        """
+
+    def entries(self, archive: Path, limits: Limits) -> Iterable[Entry]:
+        """What `unpack` would make of each member, with digests; nothing is written. Folders of no member are absent.
+
+        Raises the same, at the latest while it is iterated.
+        """
+
+    def pack(self, folder: Path, archive: Path, *, on_bytes: Callable[[int], None] = ...) -> None:
+        """Make a .tar.gz, which is not there yet, of all that is in `folder`: the same bytes for the same folder."""
+
+    def keep(self, source: Path, to: Path, *, on_bytes: Callable[[int], None] = ...) -> Kept:
+        """Copy a file to `to`, which is not there yet, with its modtime."""
+
+
 class Clock(Protocol):
     """Time is an argument: seconds since the epoch, and seconds that only grow."""
 
@@ -308,6 +381,7 @@ class Context:
 
     store: Store
     repository: Repository
+    working: Working
     history: History
     objects: Objects
     links: Links
@@ -324,6 +398,7 @@ class Context:
     )
     members: Members | None = None  # for serve-members and member-key alone
     bundles: Bundles | None = None  # for export-sync-bundle alone
+    archives: Archives | None = None  # for what is deployed or installed
 
     @property
     def patience_s(self) -> float:
