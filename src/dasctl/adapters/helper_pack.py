@@ -47,6 +47,8 @@ ROOTS = {
     words.STOP: ("stop",),
     words.RELOAD: ("stop",),
     words.REMOVE: ("remove",),
+    words.SOFTWARE: ("software", "beats"),
+    words.SWITCH: ("software", "beats"),
     words.RUN: ("run",),
 }
 # What a synchronisation with nothing to do executes, besides what every request needs.

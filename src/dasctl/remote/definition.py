@@ -10,7 +10,7 @@ import json
 import os
 
 from dasctl.remote import handles as by_handle
-from dasctl.remote import manifest, state, tree, words
+from dasctl.remote import manifest, release, state, tree, words
 from dasctl.remote.state import Failure
 
 TYPE_CHECKING = False
@@ -53,8 +53,9 @@ class Definition:
         relevant = [self.start, self.env, self.raw.get("properties")]
         return manifest.digest_of(json.dumps(relevant, sort_keys=True).encode("ascii"))
 
-    def own_variables(self, node: str, folder: str) -> dict[str, str]:
-        """The variables that only the node can know, and those that name the instance; then `env`."""
+    def own_variables(self, node: str, folder: str, record: dict[str, Any] | None = None) -> dict[str, str]:
+        """The variables that only the node can know, and those that name the instance; then `env`. `record`: of a server
+        that runs, with the release that it was started with."""
         instance, domain = _table(self.raw, "instance"), _table(self.raw, "domain")
         own = {
             "DASCTL_DOMAIN": str(domain.get("name", "")),
@@ -64,13 +65,21 @@ class Definition:
             "DASCTL_INSTANCE_DIR": folder,
             "DASCTL_NODE_DIR": node,
         }
-        own.update({key: self.placed(value, node, folder) for key, value in self.env.items()})
+        software = release.of(record, node)
+        if software is not None:
+            own["DASCTL_NODE_SOFTWARE"] = software
+        own.update({key: self.placed(value, node, folder, software) for key, value in self.env.items()})
         return own
 
+    def needs_release(self) -> bool:
+        """Whether the server is started, judged or stopped with the node's release."""
+        return release.is_named(self.raw)
+
     @staticmethod
-    def placed(text: str, node: str, folder: str) -> str:
-        """`text` with the node's own directories put in."""
-        return text.replace("${instance.dir}", folder).replace("${node.dir}", node)
+    def placed(text: str, node: str, folder: str, software: str | None = None) -> str:
+        """`text` with the node's own directories put in; `software`: that of its release."""
+        filled = text.replace("${instance.dir}", folder).replace("${node.dir}", node)
+        return filled.replace("${node.software}", software) if software is not None else filled
 
     def by_hand(self, node: str, folder: str) -> str:
         """What a person types on the node to see the server start."""
@@ -109,6 +118,8 @@ def outdated(place: state.Place, kept: state.Kept, record: dict[str, Any]) -> bo
     except Failure:
         return True  # what it was started with is not there any more
     if known.digest() != record.get("definition"):
+        return True
+    if known.needs_release() and release.differs(record, os.path.dirname(place.path)):
         return True
     return files_digest(place, kept, known.restart_on) != record.get("files")
 

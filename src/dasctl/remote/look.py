@@ -86,21 +86,21 @@ def _server(place: state.Place, kept: state.Kept, node: str, probe: bool) -> Rep
         return {"state": current}
     return {
         "state": current, "pid": record["pid"], "since": record.get("since"), "ready": current == words.RUNNING,
-        "requires_restart": definition.outdated(place, kept, record),
+        "requires_restart": definition.outdated(place, kept, record), "release": record.get("release"),
     }  # fmt: skip
 
 
 def _is_ready(place: state.Place, record: Reply, node: str) -> bool:
     import time
 
-    from dasctl.remote import definition, process, ready
+    from dasctl.remote import definition, process, ready, release
 
     try:
         known = definition.load(place)
         value = known.ready_value
         if known.ready_kind != "command":
-            value = known.placed(value, node, place.path)
-        environment = {**os.environ, **known.own_variables(node, place.path)}
+            value = known.placed(value, node, place.path, release.of(record, node))
+        environment = {**os.environ, **known.own_variables(node, place.path, record)}
         check = ready.Check(known.ready_kind, value, place, environment)
         check.recall(record)
         return check.passes(time.time() - float(record.get("since", 0)), PROBE_S) and process.lives(record)

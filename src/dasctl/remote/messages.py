@@ -104,8 +104,9 @@ def sync_instance(item: Header) -> Header:
     checked = guarded(item)
     if checked["lead"] is None:
         raise BadMessage("%s: a synchronisation has to lead somewhere" % item["name"])
+    checked["software"] = _is_software(item)
     checked.update(
-        parts=_parts(item),
+        parts=_parts(item, checked["software"]),
         criterion=one_of(item, "criterion", ("modtime", "hash"), "modtime"),
         deviations=one_of(item, "deviations", ("overwrite", "keep", "fail"), "overwrite"),
         full=optional(item, "full", bool, False),
@@ -117,6 +118,14 @@ def sync_instance(item: Header) -> Header:
     # Absent: allowed. Who asks with care says so, and the DAS always does.
     checked["mass_deletion"] = optional(item, "mass_deletion", bool, True)
     return checked
+
+
+def _is_software(item: Header) -> bool:
+    """Whether the folder is not an instance's, but that of the node's releases."""
+    found: bool = optional(item, "software", bool, False)
+    if found and item["name"] != words.SOFTWARE:
+        raise BadMessage("releases lie in %s, not in %s" % (words.SOFTWARE, item["name"]))
+    return found
 
 
 def deviations_instance(item: Header) -> Header:
@@ -223,7 +232,8 @@ def part_entries(name: str, data: bytes, known: bytes = b"") -> None:
 def _line(name: str, root: bytes, line: bytes) -> None:
     entry = manifest.parse(line)
     path = paths.check(entry.path)
-    if path != root and (name == "applications" or not path.startswith(root + b"/")):
+    alone = name in ("applications", words.RELEASES)
+    if path != root and (alone or not path.startswith(root + b"/")):
         raise BadMessage("part %s: %r does not belong there" % (name, path))
     if path == root and entry.kind != "d":
         raise BadMessage("part %s is not a folder" % name)
@@ -272,13 +282,19 @@ def _entry(entry: manifest.Entry) -> None:
         or not -MOST_MODTIME_NS < entry.mtime < MOST_MODTIME_NS
     ):
         raise BadMessage("%r: mode, size or modtime is out of range" % entry.path)
-    if entry.kind == "l" and not paths.link_stays_inside(entry.path, entry.digest):
+    if entry.kind == "l" and not paths.link_stays_inside(_below_release(entry.path), entry.digest):
         raise BadMessage("%r: a symbolic link that leads out, to %r" % (entry.path, entry.digest))
     if entry.kind == "f" and entry.digest.strip(b"0123456789abcdef"):
         raise BadMessage("%r: not a digest" % entry.path)
 
 
-def _parts(item: Header) -> list[list[str]]:
+def _below_release(path: bytes) -> bytes:
+    """The path within a release, out of which no link of it may lead; any other path as it is."""
+    area, _, rest = path.partition(b"/")
+    return rest.partition(b"/")[2] if area == words.RELEASES.encode() else path
+
+
+def _parts(item: Header, software: bool) -> list[list[str]]:
     parts = need(item, "parts", list)
     if len(parts) > MOST_PARTS:
         raise BadMessage("%d parts of one instance" % len(parts))
@@ -287,16 +303,17 @@ def _parts(item: Header) -> list[list[str]]:
         if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
             raise BadMessage("parts: %r" % (pair,))
         digest({"parts": pair[1]}, "parts")
-        _part_name(pair[0])
+        _part_name(pair[0], software)
         if pair[0] in seen:
             raise BadMessage("part %s twice" % pair[0])
         seen.add(pair[0])
     return parts  # type: ignore[no-any-return]
 
 
-def _part_name(name: str) -> None:
+def _part_name(name: str, software: bool) -> None:
     area, slash, rest = name.partition("/")
-    if area not in words.AREAS or (slash and area != "applications") or "/" in rest:
+    areas = (words.RELEASES,) if software else words.AREAS
+    if area not in areas or (slash and area not in ("applications", words.RELEASES)) or "/" in rest:
         raise BadMessage("not the name of a part: %r" % name)
     try:
         paths.check(paths.from_printable(name))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from dasctl.remote import asked, definition, process, ready, state, words
+from dasctl.remote import asked, definition, process, ready, release, state, words
 from dasctl.remote.state import Failure
 
 TYPE_CHECKING = False
@@ -54,26 +54,32 @@ def _begin(instance: asked.Asked, began: float) -> Reply | asked.Rest:
 def _unchanged(name: str, record: process.Record) -> Reply:
     return {
         "name": name, "verdict": words.UNCHANGED, "pid": record["pid"], "since": record.get("since"), "seconds": 0.0,
+        "release": record.get("release"),
     }  # fmt: skip
 
 
-def _environment(instance: asked.Asked, known: definition.Definition) -> dict[str, str]:
-    return {**os.environ, **known.own_variables(instance.node, instance.place.path)}
+def _environment(
+    instance: asked.Asked, known: definition.Definition, record: process.Record
+) -> dict[str, str]:
+    return {**os.environ, **known.own_variables(instance.node, instance.place.path, record)}
 
 
-def _check(instance: asked.Asked, known: definition.Definition) -> ready.Check:
+def _check(instance: asked.Asked, known: definition.Definition, record: process.Record) -> ready.Check:
     value = known.ready_value
+    environment = _environment(instance, known, record)
     if known.ready_kind != "command":
-        value = known.placed(value, instance.node, instance.place.path)
-    return ready.Check(known.ready_kind, value, instance.place, _environment(instance, known))
+        value = known.placed(
+            value, instance.node, instance.place.path, environment.get("DASCTL_NODE_SOFTWARE")
+        )
+    return ready.Check(known.ready_kind, value, instance.place, environment)
 
 
 def _spawned(instance: asked.Asked, known: definition.Definition, began: float) -> Reply | asked.Rest:
     place = instance.place
-    check = _check(instance, known)
+    record: process.Record = _noted_release(instance, known)
+    check = _check(instance, known, record)
     files = definition.files_digest(place, instance.kept, known.restart_on)
     state.furnish(place)
-    record: process.Record = {}
 
     def remember(pid: int, offset: int) -> None:
         found = process.stat_of(pid)
@@ -83,7 +89,7 @@ def _spawned(instance: asked.Asked, known: definition.Definition, began: float) 
         )  # fmt: skip
         process.save(place, record)
 
-    process.spawn(place, known.start, _environment(instance, known), remember)
+    process.spawn(place, known.start, _environment(instance, known, record), remember)
     pid = record["pid"]
     check.offset = record["log"]
     if not instance.request["wait"]:
@@ -91,16 +97,29 @@ def _spawned(instance: asked.Asked, known: definition.Definition, began: float) 
         place.close()
         return {
             "name": name, "verdict": words.DONE, "pid": pid, "since": record["since"],
-            "seconds": time.monotonic() - began,
+            "seconds": time.monotonic() - began, "release": record.get("release"),
         }  # fmt: skip
     return _waiting(instance, known, record, check, began)
+
+
+def _noted_release(instance: asked.Asked, known: definition.Definition) -> process.Record:
+    """Which release of software the server is started with. Raises Failure where it needs one and there is none."""
+    found: process.Record = release.noted(instance.node)
+    if found["software"] is None and known.needs_release():
+        link = os.path.join(instance.node, words.SOFTWARE, release.CURRENT)
+        at = "leads to %s, which is no folder" % found["release"] if found["release"] else "is missing"
+        raise Failure(
+            "its config names ${node.software}, but %s %s" % (link, at),
+            "dasctl install-node NODE --archive FILE --version V, or upgrade-node to another release",
+        )
+    return found
 
 
 def _awaiting(
     instance: asked.Asked, known: definition.Definition, record: process.Record, began: float
 ) -> asked.Rest:
     """Somebody else started it, or we did and lost the link: wait for it to be ready, like after a start of our own."""
-    check = _check(instance, known)
+    check = _check(instance, known, record)
     check.recall(record)
     return _waiting(instance, known, record, check, began)
 
@@ -143,7 +162,10 @@ def _wait(
             if ended is not None:
                 return _died(instance, known, record, ended)
             _remember(instance.place, record, {"ready": True})
-            return {"name": name, "verdict": words.DONE, "pid": record["pid"], "since": record.get("since")}
+            return {
+                "name": name, "verdict": words.DONE, "pid": record["pid"], "since": record.get("since"),
+                "release": record.get("release"),
+            }  # fmt: skip
         if time.monotonic() >= deadline:
             return _late(instance, known, record, check)
         ended = _sleep(record, min(pause, max(0.0, deadline - time.monotonic())))

@@ -28,7 +28,8 @@ REPLACED = DOT + b"/replaced"
 MOST_STATE = 1 << 20  # bytes
 MOST_MANIFEST = 1 << 30  # bytes
 LOCK_WAIT_S = 5.0
-FOLDERS = (DOT, STAGING, b"local", b"logs", b"run")
+OURS = (DOT, STAGING)
+FOLDERS = (*OURS, b"local", b"logs", b"run")
 
 
 class Failure(Exception):
@@ -181,9 +182,15 @@ def node_path(text: str) -> str:
 
 
 def open_place(
-    node: str, name: str, *, create: bool, before: Callable[[str], None] = lambda operation: None
+    node: str,
+    name: str,
+    *,
+    create: bool,
+    before: Callable[[str], None] = lambda operation: None,
+    folders: tuple[bytes, ...] = FOLDERS,
 ) -> Place | None:
-    """The folder of instance `name` below the node's directory; None where there is none and `create` is not asked."""
+    """The folder of instance `name` below the node's directory; None where there is none and `create` is not asked.
+    `folders`: made in it with `create`."""
     path = os.path.join(node, name)
     try:
         if create:
@@ -205,7 +212,7 @@ def open_place(
     place = Place(name, path, root, before)
     if create:
         try:
-            furnish(place)
+            furnish(place, folders)
         except OSError as error:
             place.close()
             raise explained(error, path) from error
@@ -220,9 +227,9 @@ def in_staging(place: Place) -> list[bytes]:
         return []
 
 
-def furnish(place: Place) -> None:
+def furnish(place: Place, folders: tuple[bytes, ...] = FOLDERS) -> None:
     """Make the folders that are the server's own and ours, where they are missing."""
-    for folder in FOLDERS:
+    for folder in folders:
         status = by_handle.lstat(place.handles, folder)
         if status is None:
             place.disk.mkdir(folder)

@@ -116,7 +116,8 @@ def _ask_to_end(
         process.signal_all(record, process.signal_number(name))
         return (name[3:] if name.startswith("SIG") else name), ""
     environment = {
-        **os.environ, **known.own_variables(instance.node, instance.place.path), "DASCTL_PID": str(record["pid"]),
+        **os.environ, **known.own_variables(instance.node, instance.place.path, record),
+        "DASCTL_PID": str(record["pid"]),
     }  # fmt: skip
     status = ready.run(known.stop_value, instance.place, environment, max(grace, 1.0))
     if status is None:
@@ -180,7 +181,8 @@ def _reload(
         os.kill(record["pid"], number)
         return
     environment = {
-        **os.environ, **known.own_variables(instance.node, instance.place.path), "DASCTL_PID": str(record["pid"]),
+        **os.environ, **known.own_variables(instance.node, instance.place.path, record),
+        "DASCTL_PID": str(record["pid"]),
     }  # fmt: skip
     status = ready.run(value, instance.place, environment, RELOAD_WAIT_S)
     if status != 0:

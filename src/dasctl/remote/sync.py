@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     Reply = dict[str, Any]
 
-AREAS = [area.encode() for area in words.AREAS]
 STILL_S = 1.0  # seconds after which what was seen of the disk is old; as much may pass within a commit
 WAITING = (words.NEEDS, words.STAGED)
 
@@ -163,7 +162,10 @@ class Syncing:
             work.fail(Failure("%s: %s" % (type(error).__name__, error)))
 
     def _open(self, work: Work) -> None:
-        work.place = state.open_place(self.node, work.name, create=not self.dry_run, before=self.before)
+        folders = state.OURS if words.RELEASES in work.areas else state.FOLDERS
+        work.place = state.open_place(
+            self.node, work.name, create=not self.dry_run, before=self.before, folders=folders
+        )
         if work.place is not None:
             work.place.lock(create=not self.dry_run)
             if not self.dry_run:
@@ -171,6 +173,7 @@ class Syncing:
                 commit.salvage(work.place)
             work.digests = tree.Digests(work.place.handles)
             work.kept = state.load(work.place)
+            work.check_areas()
         request, kept = work.request, work.kept
         judged = guard.judge(
             kept.at, newer=kept.newer, domain=self.domain, epoch=self.epoch, expect=request["expect"],
@@ -214,8 +217,9 @@ class Syncing:
     def _compare(self, work: Work) -> None:
         """Compare what was, what is, and what is wanted; fill `plan` and `needs`."""
         request, matches = work.request, work.matches()
+        areas = [area.encode() for area in work.areas]
         read_all = request["criterion"] == "hash" or request["full"]
-        if work.place is not None:
+        if work.place is not None and words.RELEASES not in work.areas:
             work.overlay = overlay.look(work.place, work.kept, work.digests, read_all, matches)
         work.alike = not read_all and work.nothing_differs()
         if work.alike:
@@ -230,7 +234,7 @@ class Syncing:
         work.seen = tree.Seen()
         if work.place is not None:
             work.seen = tree.walk(
-                work.place.handles, AREAS, work.ancestor, work.reader() if read_all else None
+                work.place.handles, areas, work.ancestor, work.reader() if read_all else None
             )
             self._find_out(work, wanted, read_all)
         _all_in_sight(work, wanted, matches)
@@ -273,6 +277,10 @@ class Syncing:
                 + report.some(item.path for item in work.plan.deviations),
                 "look at them on the node; --deviations overwrite replaces them and keeps them aside",
             )
+        if words.RELEASES in work.areas:
+            from dasctl.remote import software
+
+            software.check_removed(work, self.node)
         if work.plan.changes or work.plan.rmdir:
             from dasctl.remote import dangers
 

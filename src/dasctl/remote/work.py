@@ -26,6 +26,7 @@ class Work:
     def __init__(self, request: Reply) -> None:
         self.request = request
         self.name: str = request["name"]
+        self.areas: tuple[str, ...] = (words.RELEASES,) if request.get("software") else words.AREAS
         self.place: state.Place | None = None
         self.digests: tree.Digests | None = None
         self.kept = state.Kept()
@@ -98,7 +99,7 @@ class Work:
             return False
         # In the order of the parts; what has none must not be there.
         there = [name.partition("/")[0] for name in self.kept.parts]
-        areas = [area.encode() for area in dict.fromkeys((*there, *words.AREAS))]
+        areas = [area.encode() for area in dict.fromkeys((*there, *self.areas))]
         return tree.is_as_known(self.place.handles, areas, self.kept.parts.values())
 
     def spread(self) -> None:
@@ -107,6 +108,17 @@ class Work:
             self.alike = False
             self.ancestor = self.kept.ancestor()
             self.seen.same = set(self.ancestor)
+
+    def check_areas(self) -> None:
+        """Raise Failure where the folder holds something else than the request is about: an instance of this name, or the
+        node's releases."""
+        if any(name.partition("/")[0] not in self.areas for name in self.kept.parts):
+            held = "an instance" if words.RELEASES in self.areas else "releases of software"
+            assert self.place is not None
+            raise Failure(
+                "%s holds %s" % (self.place.path, held),
+                "give the instance another name: %s is that of releases" % self.name,
+            )
 
     def same_parts(self) -> bool:
         """Whether the parts that are wanted are those that are there."""
