@@ -58,6 +58,10 @@ class NotChanged(OperationFailed):
     """An instance was left as it is because another one could not go along (`--together`)."""
 
 
+class ArchiveRefused(OperationFailed):
+    """An archive holds what is not unpacked, or is damaged; the message names the member."""
+
+
 class UsageError(DasctlError):
     """The words of the command are wrong: an unknown target, a missing option, a name that is not allowed."""
 

@@ -55,7 +55,12 @@ def kind_of_mode(mode: int) -> str:
 
 def special_fault(mode: int) -> str:
     """Why something that is no file, folder or link is left out."""
-    return f"{_SPECIAL.get(stat.S_IFMT(mode), 'a special file')} is not synchronised"
+    return f"{special_name(mode)} is not synchronised"
+
+
+def special_name(mode: int) -> str:
+    """What something is that is no file, folder or link: `a device`."""
+    return _SPECIAL.get(stat.S_IFMT(mode), "a special file")
 
 
 def link_fault(path: bytes, target: bytes) -> str:

@@ -45,6 +45,22 @@ class BundleFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A file that was copied: its SHA-256 (hex), and its `size` in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacked:
+    """What came out of an archive: `files` with folders and links, `bytes` of contents."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostKey:
     """The host key that a node shows: `kind` is `ssh-ed25519` …, `fingerprint` is `SHA256:…`."""
 
@@ -75,6 +91,7 @@ PHASES = (
     "committing",
     "starting",
     "stopping",
+    "running",
     "ready",
     "done",
     "failed",
