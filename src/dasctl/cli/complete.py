@@ -45,6 +45,16 @@ def targets(incomplete: str) -> list[str]:
     return [f"{done}{comma}{name}" for name in _beginning(last, known)]
 
 
+def dotted(incomplete: str) -> list[str]:
+    """Dotted names, also those of keys that have no value yet."""
+    try:
+        from dasctl.core.dotted import names_in
+
+        return _beginning(incomplete, list(names_in(_domain())))
+    except Exception:  # as in _domain
+        return []
+
+
 def _behind_colon(environment: Mapping[str, str]) -> bool:
     """Whether this is what follows `node:` in bash, which takes `node`, `:` and the rest for three words."""
     words = environment.get("COMP_WORDS", "").split(" ")

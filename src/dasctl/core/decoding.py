@@ -6,7 +6,7 @@ What lives here: unknown and missing keys, types, choices. What must not: what e
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -40,7 +40,7 @@ class Decoded:
 
 def decoded(data: dict[str, Any]) -> Decoded:
     """`data` as a Domain, with every fault of type in it."""
-    pruned = _renamed(_pruned(data, Domain))
+    pruned = renamed(_pruned(data, Domain))
     try:
         return Decoded(domain=msgspec.convert(pruned, Domain), faults=())
     except msgspec.ValidationError:
@@ -49,7 +49,7 @@ def decoded(data: dict[str, Any]) -> Decoded:
         return Decoded(domain=domain, faults=tuple(faults))
 
 
-def _renamed(data: dict[str, Any]) -> dict[str, Any]:
+def renamed(data: dict[str, Any]) -> dict[str, Any]:
     """With today's names of keys. Where both names are given, the old one stays and is told as unknown."""
     for section, old, new in _OLD_NAMES:
         entry = data.get(section)
@@ -204,6 +204,22 @@ def _stand_in(field: FieldInfo) -> Any:
     if inner is not None:
         return _struct({}, inner, (), [])
     return FORMAT if field.type is int else _PLACEHOLDER
+
+
+def path_in_file(data: Mapping[str, Any], path: Path) -> Path:
+    """Where the value at `path` stands in `data`: a key may stand there under the name that it had before."""
+    for section, old, new in _OLD_NAMES:
+        entry = data.get(section)
+        if path == (section, new) and isinstance(entry, dict) and old in entry and new not in entry:
+            return (section, old)
+    return path
+
+
+def typed(value: Any, hint: Any, path: Path) -> tuple[Any, tuple[Fault, ...]]:
+    """A single value (a scalar, or a list of them) as one of type `hint`, and what is wrong with it."""
+    faults: list[Fault] = []
+    read = _collection if get_origin(hint) is list else _scalar
+    return read(value, hint, path, faults), tuple(faults)
 
 
 def keys_of(shape: type[Struct]) -> Iterable[str]:

@@ -1,7 +1,8 @@
 """What a text without quotes means in `domain.yaml`, and on a command line that sets something there.
 
-YAML 1.2 rather than 1.1, with one more rule: only a text that Python would write in the same way is a number. So `no`, `0644`,
-`12:30`, `1.10` and dates stay the texts that they look like, and nothing that reaches a server differs from what was written.
+YAML 1.2 rather than 1.1, with one more rule: only a text that Python would write in the same way is a number. So `no`,
+`0644`, `12:30`, `1.10` and dates stay the texts that they look like, and nothing that reaches a server differs from what
+was written.
 """
 
 from __future__ import annotations
