@@ -312,6 +312,7 @@ class StreamLink:
                 self._supply(header)
             elif self._greeting is None:
                 self._greeting = self._greeted(header)
+                self._alive()  # from here on it may be silent for as long as it was promised
             elif "reply" in header:
                 return Reply(header=header, body=body)
             elif "event" in header:
