@@ -12,6 +12,7 @@ from typing import Any
 
 from dasctl.cli import help, tables
 from dasctl.cli.app import PANELS, build_app
+from dasctl.cli.help import CODES_OF_RUN
 from dasctl.errors import ExitCode
 
 HERE = Path(__file__).parent
@@ -109,6 +110,20 @@ def _exit_codes() -> Iterator[str]:
     yield ""
     yield "Instances that were not begun, because more had failed than `--max-failures` allows, are `skipped`: they count as"
     yield "failed. Where all that were tried could not be reached, the code is 4. `--failed` where nothing had failed is 0."
+    yield ""
+    yield "## `run`"
+    yield ""
+    yield "A command on nodes may end with what are codes of dasctl elsewhere. So `run` ends with the largest of the"
+    yield "commands' codes, as `pdsh -S` does, and says nothing of its own with 1 to 7:"
+    yield ""
+    yield "| code | meaning |"
+    yield "|---|---|"
+    for words, meaning in CODES_OF_RUN:
+        yield f"| {words} | {meaning} |"
+    yield ""
+    yield "255 is what `ssh` says, too: a node that could not be reached or refused, an instance that is not there, an"
+    yield "unknown target, Ctrl-C. Only a line that is no call of `run` (an unknown option, no `--`) ends with 2. `code` of"
+    yield "each result in `--json` has the code of each instance."
 
 
 def main(arguments: list[str]) -> int:

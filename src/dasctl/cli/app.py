@@ -15,26 +15,38 @@ from typer.core import TyperCommand, TyperGroup
 
 from dasctl.cli import (
     cluster_commands,
+    configuration_commands,
     domain_commands,
+    elsewhere,
     help,
     life_cycle_commands,
     local_commands,
+    log_commands,
     node_commands,
     service_commands,
     synchronisation_commands,
 )
+from dasctl.cli.log_commands import DASHES
 from dasctl.cli.options import global_params
+from dasctl.cli.session import session_of
 from dasctl.errors import UsageError
 
 PANELS: tuple[tuple[str, Mapping[str, Callable[..., Any]]], ...] = (
     ("Domain", domain_commands.COMMANDS),
     ("Nodes", node_commands.COMMANDS),
     ("Clusters and instances", cluster_commands.COMMANDS),
+    ("Configuration", configuration_commands.COMMANDS),
     ("Life cycle", life_cycle_commands.COMMANDS),
     ("Synchronisation", synchronisation_commands.COMMANDS),
+    ("Logs and diagnosis", log_commands.COMMANDS),
     ("On a node", local_commands.COMMANDS),
     ("Services", service_commands.COMMANDS),
 )
+
+
+# What is about the machine on which it is called: DASCTL_DAS is not meant for it, and some never run elsewhere.
+NEVER_ELSEWHERE = frozenset({"join-domain", "serve-ssh", "serve-members", "serve-caller"})
+HERE = NEVER_ELSEWHERE | frozenset(local_commands.COMMANDS)
 
 
 class Command(TyperCommand):
@@ -42,7 +54,26 @@ class Command(TyperCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params = [*self.params, *global_params()]
+        own = {text for param in self.params for text in param.opts}  # join-domain has a --das of its own
+        self.params = [*self.params, *(param for param in global_params() if own.isdisjoint(param.opts))]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, here or on the machine that `--das` names."""
+        place = elsewhere.place_of(ctx, local=self.name in HERE)
+        if place is not None and self.name not in NEVER_ELSEWHERE:
+            return elsewhere.run(ctx, self, place, session_of(ctx))
+        if place is not None:
+            raise UsageError(f"{self.name} is about this machine", hint="call it without --das")
+        return super().invoke(ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Where `--` divides a command's words into two kinds, the parser must not swallow it."""
+        elsewhere.remember(ctx, args)
+        divides = any(f" {DASHES} " in str(param.metavar) for param in self.params)
+        if divides and DASHES in args:
+            at = args.index(DASHES)
+            args = [*args[:at], DASHES, *args[at:]]
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         arguments = [param for param in self.params if param.param_type_name == "argument"]
@@ -61,6 +92,10 @@ class Group(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(help.page(self, ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        elsewhere.remember(ctx, args)
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]

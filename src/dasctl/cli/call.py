@@ -37,7 +37,7 @@ class Call:
     """One operation to carry out: `dasctl.operations.NAME:NAME(world, **arguments)`.
 
     `world` is the context of the domain, or without a domain what lies outside of it. `ask` puts a question to a person
-    (in any thread); None: nobody is there.
+    (in any thread); None: nobody is there. `without_results` is the exit code where it failed as a whole (None: its own).
     """
 
     command: str
@@ -45,6 +45,7 @@ class Call:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     needs_domain: bool = True
     ask: Callable[[str], bool] | None = None
+    without_results: int | None = None
 
     def resolve(self) -> Callable[..., Awaitable[Outcome]]:
         """The operation itself; one verb, one file, one function."""

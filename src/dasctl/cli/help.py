@@ -21,6 +21,11 @@ from dasctl.errors import ExitCode
 WIDEST = 100  # columns; longer lines are hard to read
 MOST_LEFT = 26  # columns; longer words stand on a line of their own
 GLOBAL = "Global options"
+CODES_OF_RUN = [
+    ("0", "the command ended with 0 on all instances"),
+    ("1 - 254", "the largest of its exit codes; 124: ended at its time limit; 128 + N: killed by signal N"),
+    ("255", "it was not run, or not to its end, on at least one instance"),
+]
 HELP_OPTION = "help"
 
 
@@ -48,7 +53,8 @@ def _lines(command: Any, ctx: Any, palette: Palette, columns: int) -> Iterator[s
         yield from _definitions(rows, columns, palette, left)
         yield ""
     yield palette.paint("Exit codes:", "bold")
-    yield from _definitions([(str(int(code)), code.meaning) for code in ExitCode], columns, palette, 1)
+    codes = CODES_OF_RUN if command.name == "run" else [(str(int(code)), code.meaning) for code in ExitCode]
+    yield from _definitions(codes, columns, palette, 1 if codes is not CODES_OF_RUN else 7)
 
 
 def paragraphs(command: Any) -> list[str]:

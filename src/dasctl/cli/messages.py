@@ -34,7 +34,7 @@ def _show_failures(outcome: Outcome, screen: Screen) -> set[str]:
     """Each failed target with its message, and each hint once, below those that it is for; returns the messages told."""
     alike: dict[tuple[str, str], dict[str, list[Result]]] = {}
     for result in outcome.results:
-        if result.good:
+        if result.good or _is_an_answer(result):
             continue
         problem = result.error or Problem(message=result.note or result.status)
         said = alike.setdefault((_nameless(problem.message, result), problem.hint), {})
@@ -49,6 +49,11 @@ def _show_failures(outcome: Outcome, screen: Screen) -> set[str]:
             screen.err.write(f"  the same of {len(others)} others: {_whose(others)}\n")
         screen.hint(hint)
     return {message for said in alike.values() for message in said}
+
+
+def _is_an_answer(result: Result) -> bool:
+    """Whether a command ran there, and failed by itself: that was shown with what it said."""
+    return result.error is None and "exit" in result.fields
 
 
 def _nameless(message: str, result: Result) -> str:

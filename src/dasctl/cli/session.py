@@ -44,15 +44,21 @@ class Session:
         *,
         long: bool = False,
         with_long: bool = False,
+        without_results: int | None = None,
         **arguments: Any,
     ) -> int:
         """Run `operation` in the domain under the command's own name; returns the exit code.
 
-        `with_long` says that the operation wants to know `long` too.
+        `with_long` says that the operation wants to know `long` too. `without_results`: see Call.
         """
         if with_long:
             arguments["long"] = long or settings_of(ctx).terse  # rows for scripts always have all columns
-        call = Call(command=str(ctx.info_name), operation=operation, arguments=arguments)
+        call = Call(
+            command=str(ctx.info_name),
+            operation=operation,
+            arguments=arguments,
+            without_results=without_results,
+        )
         return self._run(ctx, call, long=long)
 
     def carry_out_without_domain(self, ctx: typer.Context, operation: str, **arguments: Any) -> int:
@@ -126,6 +132,8 @@ class Session:
         finally:
             if watcher is not None:
                 watcher.stop()
+        if outcome.exit_code and not outcome.results and call.without_results is not None:
+            outcome = replace(outcome, exit_code=call.without_results)
         return self.report(outcome, settings, long=long)
 
     def _asker(self, watcher: LiveView | Log | None) -> Callable[[str], bool] | None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dasctl.cli import messages, tables, text
+from dasctl.cli import dotted_screen, messages, tables, text
 from dasctl.cli.bundle_screen import show_export
 from dasctl.cli.comparison_screen import deviations_summary, show_diff
 from dasctl.cli.dry_run_screen import show_dry_run
 from dasctl.cli.explanation_screen import show_explained
+from dasctl.cli.run_screen import show_run
 from dasctl.cli.screen import Screen
 from dasctl.cli.summary import changes, summary_of
 from dasctl.core.outcome import FAILED, UNCHANGED, Outcome, Result
@@ -26,6 +27,8 @@ def show_results(outcome: Outcome, screen: Screen, *, long: bool = False) -> Non
     settings = screen.settings
     if settings.quiet and _nothing_new(outcome):
         pass
+    elif outcome.command in dotted_screen.COMMANDS:
+        dotted_screen.show_dotted(outcome, screen)
     elif settings.terse:
         _show_terse(outcome, screen)
     else:
@@ -95,6 +98,8 @@ def _show_text(outcome: Outcome, screen: Screen, *, long: bool) -> None:
         show_export(outcome, screen)
     elif outcome.command == "explain":
         show_explained(outcome, screen)
+    elif outcome.command == "run":
+        show_run(outcome, screen)
     elif outcome.command == "verify-domain":
         _show_domain(outcome, screen)
     elif outcome.command not in tables.ACTIONS:

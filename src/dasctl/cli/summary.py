@@ -13,7 +13,7 @@ SYNCHRONISING = frozenset(("sync-instance", "sync-cluster", "sync-domain", "sync
 
 def summary_of(outcome: Outcome) -> str:
     """What a person wants to know in one line; empty where the rows or notes say it all."""
-    if outcome.command in (*tables.READING, "export-sync-bundle") or not outcome.results:
+    if outcome.command in (*tables.READING, "export-sync-bundle", "run") or not outcome.results:
         return ""
     epoch = f", epoch {outcome.data['epoch']}" if "epoch" in outcome.data else ""
     at = f" (revision {outcome.revision}{epoch})" if outcome.revision is not None else ""

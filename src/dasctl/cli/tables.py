@@ -186,7 +186,7 @@ LISTS: dict[str, tuple[Column, ...]] = {
     ),
 }
 READING = frozenset(
-    (*LISTS, "verify-domain", "explain", "member-key", "diff-instance")
+    (*LISTS, "get", "list", "verify-domain", "explain", "member-key", "diff-instance")
 )  # they never change a state
 
 _SYNCHRONISATION = (
@@ -225,6 +225,7 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
         _column("bytes_read"),
     ),
     "take-over": (*INSTANCE, _column("status"), _column("revision")),
+    "run": (*INSTANCE, *(_column(key) for key in ("status", "code", "seconds", "more", "out", "err"))),
 }  # fmt: skip
 
 PLAIN = (*INSTANCE, _column("status"))

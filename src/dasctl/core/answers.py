@@ -14,6 +14,9 @@ from dasctl.core.verdicts import Verdict
 from dasctl.errors import DasctlError, ProtocolError
 from dasctl.remote import words
 
+LATE = 124  # as timeout(1) says it
+NOT_RUN = 255  # as ssh(1) says that it could not run a command
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
@@ -39,20 +42,18 @@ class Ran:
 
     @property
     def code(self) -> int | None:
-        """What a shell would say: 128 and the signal's number where it was ended by one; 124 at its time limit, as
-        timeout(1). None: it was not run.
-        """
+        """What a shell would say: 128 and the signal's number where it was ended by one. None: it was not run."""
         if self.late:
-            return 124
+            return LATE
         return 128 + self.signal if self.signal is not None else self.status
 
     @property
     def ending(self) -> str:
-        """`exit status 3`, `killed by signal 9`, `ended at its time limit, after 30 s`; what went wrong before."""
+        """`exit status 3`, `killed by signal 9`, `ended at its time limit`; what went wrong before."""
         if self.error is not None:
             return self.error.message
         if self.late:
-            return f"ended at its time limit, after {self.seconds:.3g} s"
+            return "ended at its time limit"
         return f"exit status {self.status}" if self.signal is None else f"killed by signal {self.signal}"
 
 
@@ -97,5 +98,9 @@ def _unfit(node: str, key: str, value: Any) -> ProtocolError:
 
 
 def largest(codes: Iterable[int]) -> int:
-    """The exit code that stands for all: the largest, as with `pdsh -S`; 0 where there is none."""
+    """The exit code that stands for all: the largest, as with `pdsh -S`; 0 where there is none.
+
+    Commands may end with what are codes of dasctl elsewhere. So `run` says nothing of its own with those: an instance on
+    which the command was not run counts as NOT_RUN.
+    """
     return max(codes, default=0)

@@ -87,11 +87,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a command did. `notes` are lines for people; `data` are further top-level keys of the JSON document."""
+    """What a command did. `notes` are lines for people; `data` are further top-level keys of the JSON document.
+
+    `exit_code` is an ExitCode, or, with `run`, what commands on nodes ended with.
+    """
 
     command: str
     status: str
-    exit_code: ExitCode
+    exit_code: int
     results: tuple[Result, ...] = ()
     revision: int | None = None
     seconds: float = 0.0
