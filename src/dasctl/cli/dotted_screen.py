@@ -22,7 +22,9 @@ def show_dotted(outcome: Outcome, screen: Screen) -> None:
     if outcome.data.get("dry_run"):
         print_diff(outcome.data["diff"], screen)
         if not terse:
-            screen.line(f"dry run: {'nothing is' if outcome.data['diff'] else 'nothing would be'} changed")
+            screen.line(
+                "dry run: nothing was touched" if outcome.data["diff"] else "dry run: nothing would change"
+            )
         return
     for result in outcome.results:
         line = _line(result)
@@ -42,7 +44,7 @@ def show_dotted(outcome: Outcome, screen: Screen) -> None:
 def _line(result: Result) -> str:
     fields = result.fields
     name = text.plain(fields["name"])
-    if "value" not in fields:
+    if "value" not in fields or result.status == "removed":
         return name
     return f"{name}={shown(fields['value'])}"
 
