@@ -40,6 +40,16 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("take-over", "take_over", {"targets": [], "yes": False}),
     ("take-over web", "take_over", {"targets": ["web"], "yes": False}),
     ("take-over --yes", "take_over", {"targets": [], "yes": True}),
+    ("get domain.name", "get", {"patterns": ["domain.name"], "origin": False, "resolved": False}),
+    ("get a b --origin --resolved", "get", {"patterns": ["a", "b"], "origin": True, "resolved": True}),
+    ("list", "list", {"patterns": []}),
+    ("list nodes.*", "list", {"patterns": ["nodes.*"]}),
+    ("set a=b c=", "set", {"assignments": ["a=b", "c="], "unset": [], "dry_run": False}),
+    (
+        "set a=-1 --dry-run --unset b --unset c",
+        "set",
+        {"assignments": ["a=-1"], "unset": ["b", "c"], "dry_run": True},
+    ),
     ("create-node-ssh n1 --nodehost h", "create_node_ssh", {**NODE, "host": "h"}),
     (
         "create-node-ssh --nodehost h --sshport 2222 --sshuser u --sshkeyfile k --nodedir d --jump j "
@@ -196,7 +206,8 @@ def test_all_commands_are_there() -> None:
         "stop-cluster", "restart-cluster", "sync-instance", "sync-cluster", "sync-domain", "join-domain",
         "leave-domain", "start-local-instance", "stop-local-instance", "sync-local-instance",
         "delete-server-config", "take-over", "serve-ssh", "serve-members", "history", "member-key",
-        "list-deviations", "diff-instance", "export-sync-bundle", "import-sync-bundle",
+        "list-deviations", "diff-instance", "export-sync-bundle", "import-sync-bundle", "get",
+        "set", "list",
         "run",
     }  # fmt: skip
     assert wanted == {name for _, commands in PANELS for name in commands}

@@ -17,6 +17,8 @@ instances: {web1: {node: n1}, web2: {node: n2}}
 configs: {web-config: {start: x}}
 """
 
+NODE_KEYS = ("host", "port", "user", "key", "dir", "jump", "software")
+
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     names = ("DASCTL_DOMAIN", "_DASCTL_COMPLETE")
@@ -89,6 +91,9 @@ def test_an_encoding_without_the_letters_is_no_failure() -> None:
         ("dasctl start-cluster ", ["web"]),
         ("dasctl ping-node-ssh n", ["n1", "n2"]),
         ("dasctl create-instance x --node ", ["n1", "n2"]),
+        ("dasctl get nodes.n1", [f"nodes.n1.{key}" for key in NODE_KEYS]),
+        ("dasctl set nodes.n2.p", ["nodes.n2.port"]),
+        ("dasctl set --unset inst", [f"instances.web{i}.{key}" for i in (1, 2) for key in ("node", "cluster", "config")]),
         ("dasctl --json delete-instance web", ["web1", "web2"]),
         ("dasctl delete-instance --verbose web", ["web1", "web2"]),
     ],
@@ -117,6 +122,17 @@ def test_completion_survives_a_broken_domain(tmp_path: Path, content: bytes) -> 
         DASCTL_DOMAIN=str(tmp_path),
     )  # fmt: skip
     assert (ran.stdout.strip(), ran.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("content", [b"{{", b"[1]", b"nodes: [a]", b"nodes: {n1: 3}"])
+def test_completion_of_dotted_names_survives_a_broken_domain(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "domain.yaml").write_bytes(content)
+    ran = run(
+        "-m", "dasctl", _DASCTL_COMPLETE="complete_bash", COMP_WORDS="dasctl get domain.c", COMP_CWORD="2",
+        DASCTL_DOMAIN=str(tmp_path),
+    )  # fmt: skip
+    assert (ran.stdout.split(), ran.stderr) == (["domain.criterion", "domain.commit"], "")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")

@@ -343,6 +343,15 @@ def test_an_edit_that_makes_the_domain_invalid_changes_nothing(store_of: Callabl
     assert text_of(store) == SHOP
 
 
+def test_what_is_written_is_told_without_defaults_and_with_its_lines(store_of: Callable[..., Any]) -> None:
+    store = store_of(SHOP)
+    written = store.written()
+    assert written.data == parsed(SHOP).data
+    lines = SHOP.splitlines()
+    assert "shop" in lines[written.line(("domain", "name")) - 1]
+    assert lines[written.line(("nodes", "n1", "nowhere")) - 1].lstrip().startswith("n1:")
+
+
 def test_adding_and_removing_gives_the_same_bytes(store_of: Callable[..., Any]) -> None:
     text = SHOP.split("instances:")[0] + "instances: {}  # none yet\n# end\n"
     store = store_of(text)
