@@ -7,7 +7,6 @@ connection is made, and not before: commands that need none start fast.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import os
 import shlex
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from dasctl.adapters.admission import Admission
 from dasctl.adapters.clock import SystemClock
+from dasctl.adapters.domain_lock import CALLER, user_name
 from dasctl.adapters.history import SqliteHistory
 from dasctl.adapters.objects import FolderObjects
 from dasctl.adapters.ssh import SshLinks
@@ -39,6 +39,7 @@ from dasctl.operations.ports import Context, Link
 if TYPE_CHECKING:
     from dasctl.adapters.working import FolderWorking
     from dasctl.core.bundles import Plan
+    from dasctl.core.elsewhere import CarriedFile, Place
     from dasctl.core.moves import Move, Touch
     from dasctl.operations.member_ports import Outside
 
@@ -102,7 +103,7 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
         history=SqliteHistory(root), objects=FolderObjects(root), links=links, host_keys=links,
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
-        bundles=_LateBundles(), archives=_LateArchives(),
+        bundles=_LateBundles(), archives=_LateArchives(), releases=_LateReleases(root),
     )  # fmt: skip
 
 
@@ -213,6 +214,18 @@ class _LateArchives:
         return getattr(FileArchives(), name)
 
 
+class _LateReleases:
+    """ports.Releases, imported when one is installed, or a revision is recorded."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __getattr__(self, name: str) -> Any:
+        from dasctl.adapters.releases import FolderReleases
+
+        return getattr(FolderReleases(self._root), name)
+
+
 def _timed(command: str, operation: Callable[[], Awaitable[Outcome]]) -> Outcome:
     started = time.monotonic()
     try:
@@ -267,17 +280,53 @@ def _sleep_between_tries(seconds: float) -> None:
 
 
 def _who() -> Who:
-    return Who(user=_user(), host=socket.gethostname(), command=_command_line(sys.argv[1:]))
+    return Who(user=user_name(), host=socket.gethostname(), command=_command())
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+def _command() -> str:
+    if CALLER in os.environ:
+        from dasctl.core.elsewhere import caller_of  # of commands from elsewhere only
+
+        caller = caller_of(os.environ[CALLER])
+        if caller is not None:
+            return caller.command[:500]
+    return _command_line(sys.argv[1:])
 
 
-_WHERE = ("--domain", "--parallel", "--limit", "--wait", "--timeout")
+def run_elsewhere(
+    place: Place,
+    words: Sequence[str | tuple[str, int]],
+    files: Sequence[CarriedFile],
+    *,
+    typed: Sequence[str],
+    timeout_s: float,
+    quiet: bool,
+    ask: Callable[[str], bool] | None,
+) -> int:
+    """Run a command line on the machine of its DAS; returns its exit code there. Raises DasctlError, KeyboardInterrupt.
+
+    `typed`: the words as the history tells them. `ask`: whether to trust a host key; None: nobody is there.
+    """
+    from dasctl.adapters.das_commands import run_there
+    from dasctl.core.elsewhere import Caller, Order
+
+    caller = Caller(who=f"{user_name()}@{socket.gethostname()}", command=_command_line(list(typed)))
+    order = Order(words=tuple(words), files=tuple(files), caller=caller, quiet=quiet)
+    with _interruptible():
+        try:
+            return asyncio.run(run_there(place, order, timeout_s=timeout_s, ask=ask))
+        except asyncio.CancelledError as error:
+            raise KeyboardInterrupt from error
+
+
+def serve_caller(domain: Path | None) -> None:
+    """Run the command line of somebody elsewhere, who is on standard input and output."""
+    from dasctl.adapters.serve_caller import serve
+
+    serve(domain)
+
+
+_WHERE = ("--domain", "--das", "--das-command", "--parallel", "--limit", "--wait", "--timeout")
 _HOW = ("--json", "--terse", "--quiet", "-q", "--verbose", "-v")
 
 

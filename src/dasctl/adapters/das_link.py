@@ -12,12 +12,13 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dasctl.adapters.admission import Admission
+from dasctl.adapters.host_keys import HostKey
 from dasctl.adapters.link import Stream
 from dasctl.adapters.local import _helper_started as helper_started
 from dasctl.adapters.member_channel import FrameChannel
@@ -244,12 +245,30 @@ class SshDas:
                 return read_public_key(path.expanduser())
         return None
 
-    @asynccontextmanager
-    async def _session(self, coordinates: Coordinates) -> AsyncIterator[Stream]:
-        """Only what goes wrong before the conversation is the login's fault."""
+    async def shown(self, coordinates: Coordinates) -> HostKey:
+        """The host key that the DAS shows; it is not trusted by this. Raises NodeError."""
+        with self._links(coordinates) as links, _told():
+            return await links.host_key(NAME, _node(coordinates))
+
+    def known_hosts(self, coordinates: Coordinates) -> Path:
+        """The user's own file of known host keys, as his SSH configuration names it."""
         with self._links(coordinates) as links:
-            opening = links.session(NAME, _node(coordinates), coordinates.remote_command)
-            with _told():
+            return links.known_files(NAME, _node(coordinates))[0]
+
+    def _session(self, coordinates: Coordinates) -> AbstractAsyncContextManager[Stream]:
+        return self.session(coordinates, coordinates.remote_command)
+
+    @asynccontextmanager
+    async def session(
+        self, coordinates: Coordinates, command: str, *, hint: Callable[[NodeError], str] | None = None
+    ) -> AsyncIterator[Stream]:
+        """Log in, and let the login shell run `command`. `hint`: what to do about an error of the login.
+
+        Only what goes wrong before the conversation is the login's fault.
+        """
+        with self._links(coordinates) as links:
+            opening = links.session(NAME, _node(coordinates), command)
+            with _told(hint):
                 stream = await opening.__aenter__()
             try:
                 yield stream
@@ -268,14 +287,14 @@ class SshDas:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(hint: Callable[[NodeError], str] | None = None) -> Iterator[None]:
     """Errors of the login in the words of somebody who stands on a node."""
     try:
         yield
     except NodeError as error:
         error.message = error.message.replace(f"node {NAME} (", f"{PEER} (")
         error.args = (error.message,)
-        error.hint = _hint(error)
+        error.hint = (hint or _hint)(error)
         raise
 
 

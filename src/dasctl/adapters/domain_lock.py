@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dasctl.errors import DomainLocked, OperationFailed
 
+CALLER = "DASCTL_CALLER"  # see core/elsewhere.py
 POLL_S = 0.05  # between two tries: short beside a command, long beside a system call
 
 
@@ -45,6 +46,16 @@ class Holder:
 
 
 def user_name() -> str:
+    """Who acts: the name of the user, or of somebody elsewhere on whose behalf this runs, and of the user."""
+    if CALLER not in os.environ:
+        return login_name()
+    from dasctl.core.elsewhere import caller_of  # of commands from elsewhere only
+
+    caller = caller_of(os.environ[CALLER])
+    return caller.via(login_name()) if caller is not None else login_name()
+
+
+def login_name() -> str:
     """The name of the user, or the number of one who has none."""
     import getpass
 

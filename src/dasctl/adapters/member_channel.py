@@ -40,9 +40,10 @@ Header = dict[str, Any]
 class FrameChannel:
     """Frames over a stream, for either end. `peer` is how messages name the other one."""
 
-    def __init__(self, stream: Stream, peer: str) -> None:
+    def __init__(self, stream: Stream, peer: str, *, marker: bytes = MARKER) -> None:
         self.stream = stream
         self._peer = peer
+        self._mark = b"\n" + marker + b"\n"
         self._decoder = frames.Decoder(LARGEST_BODY, LONGEST_HEADER)
         self._frames: deque[tuple[Header, bytes]] = deque()
         self._noise: bytearray | None = None
@@ -80,17 +81,16 @@ class FrameChannel:
 
     def _take(self, data: bytes) -> None:
         if self._noise is not None:
-            mark = b"\n" + MARKER + b"\n"
-            searched = max(0, len(self._noise) - len(mark))
+            searched = max(0, len(self._noise) - len(self._mark))
             self._noise += data
-            at = self._noise.find(mark, searched)
+            at = self._noise.find(self._mark, searched)
             if at < 0:
                 if len(self._noise) > MAX_NOISE:
                     raise ProtocolError(
                         f"{self._peer} printed more than {MAX_NOISE >> 10} KiB, none of it ours"
                     )
                 return
-            data, self._noise = bytes(self._noise[at + len(mark) :]), None
+            data, self._noise = bytes(self._noise[at + len(self._mark) :]), None
         self._frames.extend(self._decoder.feed(data))
 
     def write(self, header: Mapping[str, Any], body: bytes = b"") -> None:

@@ -144,6 +144,10 @@ class SshLinks:
         route = self._route(_target(name, node))
         return self._host_keys.known(route.alias, "", route.port, route.known_files)
 
+    def known_files(self, name: str, node: Node) -> tuple[Path, ...]:
+        """The user's and the machine's files of known host keys, the user's own first."""
+        return self._route(_target(name, node)).known_files
+
     def key_files(self, name: str, node: Node) -> tuple[str, ...]:
         """The private keys that the SSH configuration names for `node`; none: it names none."""
         return self._route(_target(name, node)).wanted.files

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from dasctl.cli import complete
+from dasctl.cli.carried import FROM_HERE, LAST_TO_HERE
 from dasctl.cli.session import session_of
 from dasctl.errors import UsageError
 
@@ -16,6 +17,7 @@ def export_sync_bundle(
     words: list[str] = typer.Argument(
         ...,
         metavar="TARGET... FILE",
+        parser=LAST_TO_HERE,
         autocompletion=complete.targets,
         help="For whom, and the file to write.",
     ),
@@ -42,7 +44,7 @@ def export_sync_bundle(
 
 def import_sync_bundle(
     ctx: typer.Context,
-    file: Path = typer.Argument(..., metavar="FILE", help="The bundle."),
+    file: Path = typer.Argument(..., metavar="FILE", parser=FROM_HERE, help="The bundle."),
     node_dir: Path | None = typer.Option(
         None,
         "--nodedir",

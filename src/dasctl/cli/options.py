@@ -22,6 +22,8 @@ from dasctl.errors import UsageError
 
 GATHERED = "dasctl.options"
 DOMAIN_VARIABLE = "DASCTL_DOMAIN"
+DAS_VARIABLE = "DASCTL_DAS"
+DAS_PROGRAM_VARIABLE = "DASCTL_DAS_COMMAND"
 
 
 def gather(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
@@ -44,6 +46,21 @@ def _declared(
         metavar="DIR",
         callback=gather,
         help=f"The domain's folder. [env: {DOMAIN_VARIABLE}; else the nearest one upwards with config/domain.yaml]",
+    ),
+    das_place: str | None = typer.Option(
+        None,
+        "--das",
+        metavar="USER@HOST:DIR",
+        callback=gather,
+        help=f"Run the command on the machine of the domain DIR, through SSH; HOST:PORT:DIR with a port. "
+        f"[env: {DAS_VARIABLE}]",
+    ),
+    das_program: str | None = typer.Option(
+        None,
+        "--das-command",
+        metavar="COMMAND",
+        callback=gather,
+        help=f"With --das: how dasctl is called there. [env: {DAS_PROGRAM_VARIABLE}; default: dasctl]",
     ),
     json: bool = typer.Option(False, "--json", callback=gather, help="Print one JSON document."),
     terse: bool = typer.Option(
@@ -98,7 +115,9 @@ def global_params() -> tuple[Any, ...]:
     return tuple(params)
 
 
-GLOBAL_NAMES = ("domain", "json", "terse", "quiet", "verbose", "parallel", "wait", "timeout", "version")
+GLOBAL_NAMES = (
+    "domain", "das_place", "das_program", "json", "terse", "quiet", "verbose", "parallel", "wait", "timeout", "version",
+)  # fmt: skip
 
 # Of the commands that send much. Gathered like the global ones; the command's function has no use for it.
 LIMIT = typer.Option(

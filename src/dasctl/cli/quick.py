@@ -14,6 +14,7 @@ from typing import Any
 from dasctl.cli.call import Call, Settings
 
 DOMAIN_VARIABLE = "DASCTL_DOMAIN"
+DAS_VARIABLE = "DASCTL_DAS"
 FLAGS = {
     "--json": "json", "--terse": "terse", "--quiet": "quiet", "-q": "quiet", "--verbose": "verbose", "-v": "verbose",
 }  # fmt: skip
@@ -50,6 +51,8 @@ def recognised(
     command, *targets = plain
     if bool(targets) != (command in NAMED) or command not in (*NAMED, *ALL):
         return None
+    if environment.get(DAS_VARIABLE) and "domain" not in given:
+        return None  # it is not for this machine
     domain = given.pop("domain", None) or environment.get(DOMAIN_VARIABLE) or None
     arguments = {"targets": targets or ["domain"], "command": command, **DEFAULTS}
     call = Call(command=command, operation="sync", arguments=arguments)

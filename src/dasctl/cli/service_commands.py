@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from dasctl.cli import complete
+from dasctl.cli.options import settings_of
 from dasctl.cli.session import session_of
 
 
@@ -61,6 +62,20 @@ def serve_members(
     return session_of(ctx).carry_out_conversation(ctx, "serve_members", node=node)
 
 
+def serve_caller(ctx: typer.Context) -> int:
+    """Run one command line of somebody elsewhere: what `--das` starts at the other end.
+
+    Speaks on standard input and output. As a forced command for `authorized_keys` it lets a key run dasctl on one
+    domain, and nothing else; its files come and go all the same.
+
+        command="dasctl --domain /srv/shop serve-caller",restrict ssh-ed25519 AAAA...
+    """
+    from dasctl import wiring
+
+    wiring.serve_caller(settings_of(ctx, {}).domain)  # not what its own environment names
+    return 0
+
+
 def member_key(
     ctx: typer.Context,
     node: str = typer.Argument(..., metavar="NODE", autocompletion=complete.nodes, help="The node."),
@@ -83,5 +98,6 @@ def member_key(
 COMMANDS: dict[str, Callable[..., int]] = {
     "serve-ssh": serve_ssh,
     "serve-members": serve_members,
+    "serve-caller": serve_caller,
     "member-key": member_key,
 }

@@ -1,0 +1,203 @@
+"""`--das`: command lines that run on the machine of their DAS, over a real sshd, from a user who has no domain."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.system.cluster import Cluster, Run, make_cluster
+from tests.system.sshd import Sshd, SshSetting
+from tests.system.terminal import on_terminal
+
+DASCTL = (sys.executable, "-m", "dasctl")
+LIMIT_S = 120.0
+
+
+@dataclass(kw_only=True)
+class Laptop:
+    """A machine without a domain; `server` is the DAS's sshd, and the domain lies in the home of its user."""
+
+    folder: Path
+    server: Sshd
+    cluster: Cluster
+    ssh: SshSetting
+
+    @property
+    def das(self) -> str:
+        return f"{self.server.user}@127.0.0.1:{self.server.port}:{self.server.home}/shop"
+
+    @property
+    def words(self) -> list[str]:
+        return [*DASCTL, "--das", self.das, "--das-command", f"{sys.executable} -m dasctl"]
+
+    def run(self, *words: str, **environment: str) -> Run:
+        done = subprocess.run(
+            [*self.words, *words], env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, errors="surrogateescape", timeout=LIMIT_S, cwd=self.folder,
+        )  # fmt: skip
+        return Run(code=done.returncode, out=done.stdout, err=done.stderr)
+
+    def left(self) -> list[str]:
+        """What commands left behind in the DAS's folder of temporary files."""
+        return [path.name for path in (self.server.home / "tmp").glob("dasctl-caller-*")]
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, ssh: SshSetting, sshd_factory: Callable[..., Sshd]) -> Laptop:
+    # Who has dasctl: the tests' own user.
+    server = sshd_factory("das", user=pwd.getpwuid(os.getuid()).pw_name)
+    (server.home / "tmp").mkdir()
+    node = sshd_factory("n1")
+    cluster = make_cluster(server.home, ssh, [node])
+    _log_in_with(server, ssh)
+    key = Path(shutil.copy(ssh.key, server.home / "node-key"))
+    (server.home / ".ssh").mkdir()
+    (server.home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{node.port} {ssh.host_public}\n")
+    cluster.edit_yaml(str(ssh.key), str(key))
+    folder = tmp_path / "laptop"
+    folder.mkdir()
+    return Laptop(folder=folder, server=server, cluster=cluster, ssh=ssh)
+
+
+def _log_in_with(server: Sshd, ssh: SshSetting) -> None:
+    """The user's own key, and a folder of temporary files that belongs to this test alone."""
+    with ssh.config.open("a") as file:
+        file.write(f"IdentityFile {ssh.key}\n")
+    server.stop()
+    server.options = {"SetEnv": f"HOME={server.home} TMPDIR={server.home}/tmp"}
+    server.start()
+
+
+def test_output_exit_code_and_who_asked(laptop: Laptop) -> None:
+    run = laptop.run("--json", "sync-domain")
+    assert run.code == 0, str(run)
+    assert run.json["results"][0]["status"] == "synchronised"
+    assert run.err == ""
+    (revision,) = laptop.run("--json", "history").json["results"]
+    assert revision["who"].endswith(f" via {laptop.server.user}")
+    assert "@" in revision["who"]
+    assert revision["command"] == "sync-domain"
+    wrong = laptop.run("--json", "sync-instance", "nobody")
+    assert wrong.code == 2
+    assert wrong.json["exit_code"] == 2
+    assert laptop.left() == []
+
+
+def test_the_environment_names_the_das_and_domain_wins_over_it(laptop: Laptop) -> None:
+    there = {"DASCTL_DAS": laptop.das, "DASCTL_DAS_COMMAND": f"{sys.executable} -m dasctl"}
+    done = subprocess.run(
+        [*DASCTL, "--terse", "list-instances", "web"], env={**os.environ, **there}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=LIMIT_S, cwd=laptop.folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("web1\tweb\tn1\t")
+    here = subprocess.run(
+        [*DASCTL, "--domain", "nothing", "list-instances"], env={**os.environ, **there}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=LIMIT_S, cwd=laptop.folder,
+    )  # fmt: skip
+    assert here.returncode == 2
+    assert "is not a domain" in here.stderr
+
+
+def test_words_arrive_unharmed(laptop: Laptop) -> None:
+    odd = [b"a b", b"new\nline", b"not-utf8-\xff", b"$HOME `id` 'x' \"y\"", b"\xe2\x82\xac"]
+    for word in odd:
+        run = laptop.run("--json", "explain", os.fsdecode(b"docroot/" + word))
+        assert run.code == 2
+        assert f"there is no {os.fsdecode(b'docroot/' + word)}" in run.json["error"]["message"], str(run)
+    run = laptop.run("--json", "explain", "--", "-docroot")
+    assert "there is no -docroot" in run.json["error"]["message"]
+
+
+def test_a_file_comes_back(laptop: Laptop) -> None:
+    run = laptop.run("--json", "export-sync-bundle", "web", "out é.bundle")
+    assert run.code == 0, str(run)
+    file = laptop.folder / "out é.bundle"
+    assert run.json["results"][0]["file"] == "out é.bundle"
+    assert run.json["results"][0]["size"] == file.stat().st_size
+    assert [path.name for path in laptop.folder.iterdir()] == [file.name]
+    assert laptop.left() == []
+    assert laptop.run("export-sync-bundle", "web", "nowhere/x").code == 2
+
+
+def test_a_file_goes_there(laptop: Laptop) -> None:
+    assert laptop.run("export-sync-bundle", "web", "b.bundle").code == 0
+    run = laptop.run(
+        "--json", "import-sync-bundle", "--node-dir", str(laptop.cluster.folder("web1").parent), "b.bundle"
+    )
+    assert run.code == 0, str(run)
+    assert run.json["results"][0]["instance"] == "web1"
+    damaged = laptop.folder / "damaged"
+    damaged.write_bytes(b"no bundle")
+    run = laptop.run("--json", "import-sync-bundle", "damaged")
+    assert run.code != 0
+    assert "dasctl-caller" not in run.out
+    assert laptop.left() == []
+
+
+def test_the_live_view_and_a_password_have_a_terminal(laptop: Laptop) -> None:
+    code, shown = on_terminal([*laptop.words, "sync-domain"], [], env=os.environ, cwd=laptop.folder)
+    assert code == 0, shown
+    assert "\x1b[" in shown
+    assert "synchronised" in shown
+    code, shown = on_terminal(
+        [*laptop.words, "setup-ssh", "n1"], [("password of", "wrong")], env=os.environ, cwd=laptop.folder
+    )
+    assert "Traceback" not in shown
+
+
+def test_ctrl_c_reaches_the_command(laptop: Laptop) -> None:
+    held = laptop.cluster.start("--version")
+    held.communicate()
+    (laptop.server.home / "shop/.dasctl").mkdir(exist_ok=True)
+    assert laptop.run("sync-domain").code == 0
+    import fcntl
+    import signal
+    import time
+
+    with (laptop.server.home / "shop/.dasctl/lock").open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            [*laptop.words, "--json", "--wait", "100", "sync-domain"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=laptop.folder,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + LIMIT_S
+            while not laptop.left() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(1.5)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=LIMIT_S)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 1, out + err
+    assert '"interrupted"' in out
+    assert laptop.left() == []
+
+
+def test_what_the_login_lacks_is_told(laptop: Laptop) -> None:
+    def fails(*words: str, code: int = 4) -> str:
+        done = subprocess.run(
+            [*DASCTL, *words, "list-nodes"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=LIMIT_S, cwd=laptop.folder,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    assert "no-such-command" in fails("--das", laptop.das, "--das-command", "no-such-command", code=1)
+    laptop.ssh.known_hosts.write_text("")
+    assert "SHA256:" in fails("--das", laptop.das)
+    laptop.server.stop()
+    assert "refused" in fails("--das", laptop.das)
+    assert "HOST:DIR" in fails("--das", "das.example.com", code=2)
+    assert "contradict" in fails("--das", "das:x", "--domain", "y", code=2)
