@@ -156,7 +156,7 @@ def test_only_named_applications_are_looked_at(repository):
     for path in (b"hello/x", b"other/y", b"__internal/z"):
         repository.put_file(b"applications/" + path, b"")
     found = scan(repository, domain_of("hello"))
-    assert list(found.areas) == ["applications", "config", "applications/hello"]
+    assert list(found.areas) == ["applications", "config", "applications/__internal", "applications/hello"]
     assert [entry.path for entry in found.areas["applications"].entries] == [b"applications"]
     assert found.problems == ()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from dasctl.core import areas, exclusion
+from dasctl.core.deployments import trees_of
 from dasctl.core.domain import Criterion, Domain
 from dasctl.core.patterns import Ignore
 from dasctl.core.slices import Area, Scan, ScanProblem
@@ -79,15 +80,17 @@ class MemoryRepository:
         problems: list[ScanProblem] = []
         self._applications(domain, found, problems)
         ignored = self._ignored(domain)
-        for path in areas.trees_of(domain):
+        for path in trees_of(domain):
             if self._is_folder(path):
                 if path not in ignored:
                     name = printable(path)
                     found[name] = Area.of(name, encode(list(self._entries(path, ignored, problems))))
-            elif path.startswith(areas.APPLICATIONS + b"/"):
+            elif areas.is_application(path):
                 problems.append(ScanProblem(path=path, message=areas.NO_APPLICATION))
-        digest = sha256(self._things[areas.DEFINITION].data).hexdigest()
-        return Scan(areas=found, problems=tuple(problems), domain_yaml=digest)
+        file = self._entry(areas.DEFINITION)
+        return Scan(
+            areas=found, problems=tuple(problems), domain_yaml=file.digest.decode("ascii"), domain_file=file
+        )
 
     def read(self, path: bytes, *, piece: int) -> Iterator[bytes]:
         """See `ports.Repository`."""
@@ -165,6 +168,8 @@ class MemoryRepository:
         ignored: set[bytes] = set()
         for path in sorted(self._things, key=order):
             folder = path.rpartition(b"/")[0]
+            if (path + b"/").startswith(areas.INTERNAL + b"/"):  # archives of what was deployed: no pattern is about them
+                continue
             if folder in ignored or ignore.matches(path, stat.S_ISDIR(self._things[path].mode)):
                 ignored.add(path)
         return ignored

@@ -22,6 +22,7 @@ from dasctl.adapters.tree_hash import FLAGS, Moved, hash_files
 from dasctl.adapters.tree_index import Index, IndexedFolder, Patterns, Record
 from dasctl.adapters.tree_walk import Walk, Walked, holds, record_of
 from dasctl.core import areas, exclusion
+from dasctl.core.deployments import trees_of
 from dasctl.core.domain import Criterion, Domain
 from dasctl.core.slices import Area, Scan, ScanProblem
 from dasctl.errors import RepositoryError
@@ -181,19 +182,27 @@ class _Look:
     def scan(self) -> Scan:
         found: dict[str, Area] = {}
         self._applications(found)
-        for path in areas.trees_of(self._domain):
+        for path in trees_of(self._domain):
             self._tree(path, found)
         if self._unreadable:
             raise _unreadable(self._unreadable)
-        digest = self._domain_yaml()
+        file = self._domain_yaml()
         if self._changed or len(self._after.folders) != len(self._before.folders):
             tree_index.save(self._own + b"/index", self._after)
-        return Scan(areas=found, problems=tuple(self._problems), domain_yaml=digest)
+        return Scan(
+            areas=found,
+            problems=tuple(self._problems),
+            domain_yaml=file.digest.decode("ascii"),
+            domain_file=file,
+        )
 
-    def _domain_yaml(self) -> str:
+    def _domain_yaml(self) -> Entry:
         try:
             with open(self._root + b"/" + areas.DEFINITION, "rb") as file:
-                return sha256(file.read()).hexdigest()
+                text, seen = file.read(), os.fstat(file.fileno())
+            digest = sha256(text).hexdigest().encode("ascii")
+            mode = stat.S_IMODE(seen.st_mode)
+            return Entry(areas.DEFINITION, "f", mode, len(text), seen.st_mtime_ns, digest)
         except OSError as error:
             message = f"{printable(areas.DEFINITION)} cannot be read: {_reason(error)}"
             raise RepositoryError(message) from error
@@ -220,14 +229,19 @@ class _Look:
     def _tree(self, path: bytes, found: dict[str, Area]) -> None:
         seen = self._folder(path)
         if seen is None:
-            if path.startswith(areas.APPLICATIONS + b"/"):
+            if areas.is_application(path):
                 self._problems.append(ScanProblem(path=path, message=areas.NO_APPLICATION))
             return
-        if path not in self._known.folders and self._ignore and self._ignore.matches(path, True):
+        ignore = self._ignore_in(path)
+        if path not in self._known.folders and ignore and ignore.matches(path, True):
             return
         lines = self._lines(path, seen)
         name = printable(path)
         found[name] = Area.of(name, b"".join(lines))
+
+    def _ignore_in(self, area: bytes) -> Patterns | None:
+        """No pattern leaves out archives of what was deployed: `*.war` is about what instances get."""
+        return None if area == areas.INTERNAL else self._ignore
 
     def _folder(self, path: bytes) -> os.stat_result | None:
         """The stat of an area's folder, None where it is absent. Raises RepositoryError where it is none."""
@@ -254,7 +268,7 @@ class _Look:
         believe = self._believe
         for _ in range(LOOKS):
             try:
-                walked = Walk(self._root, known, self._ignore, believe=believe).over(path, seen)
+                walked = Walk(self._root, known, self._ignore_in(path), believe=believe).over(path, seen)
                 self._hash(walked)
             except Moved:
                 again = self._folder(path)

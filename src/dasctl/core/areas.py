@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import stat
 
-from dasctl.core.domain import Domain
 from dasctl.remote import paths
 
 CONFIG = b"config"
@@ -18,8 +17,9 @@ DEFINITION = b"config/domain.yaml"
 OWN_FOLDER = b".dasctl"
 DEFINITIONS = b".dasctl/definitions"
 
-# What GlassFish unpacks archives into; it is nobody's application.
-INTERNAL = b"__internal"
+# The archives of what was deployed, as GlassFish has it: kept with the repository, and nobody's application.
+INTERNAL_NAME = "__internal"
+INTERNAL = b"applications/__internal"
 
 STRAY_APPLICATION = "not a folder, so it is no application; it is not synchronised"
 NO_APPLICATION = "the application has no folder"
@@ -37,9 +37,20 @@ def application(name: str) -> bytes:
     return APPLICATIONS + b"/" + paths.from_printable(name)
 
 
-def trees_of(domain: Domain) -> tuple[bytes, ...]:
-    """The areas of a domain that are scanned with all that is in them, in order."""
-    return (CONFIG, *(application(name) for name in sorted(domain.applications)), LIB, DOCROOT)
+def version_of_application(name: str, version: str) -> bytes:
+    """The area of another version of it, for the targets that have that one."""
+    return application(name) + b"~" + paths.from_printable(version)
+
+
+def internal(name: str, version: str | None = None) -> bytes:
+    """Where the archives of an application are kept, or that of one version."""
+    folder = INTERNAL + b"/" + paths.from_printable(name)
+    return folder if version is None else folder + b"/" + paths.from_printable(version)
+
+
+def is_application(path: bytes) -> bool:
+    """Whether an area is that of an application, or of a version of one."""
+    return path.startswith(APPLICATIONS + b"/") and path != INTERNAL
 
 
 def is_whole_domain(path: bytes) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dasctl.core import areas
+from dasctl.core.deployments import Deployments
 from dasctl.core.domain import Domain
 from dasctl.core.exclusion import (
     OWN_PART,
@@ -20,9 +21,9 @@ from dasctl.core.exclusion import (
 )
 from dasctl.core.overlays import SUFFIX, ConfigFolder, Layers
 from dasctl.core.patterns import deciding
-from dasctl.core.slices import Scan, deployed_to
+from dasctl.core.slices import Scan
 from dasctl.remote.manifest import Entry
-from dasctl.remote.paths import printable
+from dasctl.remote.paths import from_printable, printable
 
 GIVEN = "given"
 LEFT_OUT = "left out"
@@ -62,7 +63,8 @@ class Explainer:
         self._folder = ConfigFolder(config.entries if config else (), domain)
         self._problems = {problem.path: (problem.message, problem.refused) for problem in scan.problems}
         self._problems |= {path: (message, refused) for path, message, refused in self._folder.problems}
-        self._deployed = {name: deployed_to(domain, name) for name in domain.instances}
+        deployments = Deployments(domain)
+        self._deployed = {name: deployments.of(name) for name in domain.instances}
         self._entries: dict[str, dict[bytes, Entry]] = {}
 
     def of_repository(self, path: bytes, *, is_folder: bool) -> list[Finding]:
@@ -81,6 +83,8 @@ class Explainer:
         if path == areas.CONFIG or path.startswith(areas.CONFIG + b"/"):
             layers = reversed(self._folder.layers_of(instance))
             sources = [*(layer + path[len(areas.CONFIG) :] for layer in layers), path]
+        else:
+            sources = [self._source(instance, path)]
         found = [self._at(instance, source) for source in sources if self._entry(source) is not None]
         return found or [self._at(instance, path)]
 
@@ -93,6 +97,8 @@ class Explainer:
         if areas.is_whole_domain(path):
             why = "no instance gets it whole: each gets its own part, made by dasctl"
             return Finding(status=NOBODYS, path=path, why=why)
+        if (path + b"/").startswith(areas.INTERNAL + b"/"):
+            return Finding(status=NOBODYS, path=path, why="archives of what was deployed stay on the DAS")
         rules = left_out_of_repository(self._domain)
         hit = deciding([rule.pattern for rule in rules], path, is_folder)
         if hit is not None:
@@ -121,9 +127,34 @@ class Explainer:
             )  # fmt: skip
         if area == "config":
             return self._in_config(instance, path, entry)
-        if area.startswith("applications/") and area not in self._deployed[instance]:
-            return Finding(status=NOT_DEPLOYED, path=path, instance=instance, layer=area, entry=entry)
+        if area.startswith("applications/"):
+            return self._in_application(instance, path, area, entry)
         return self._given(instance, path, path, area, entry)
+
+    def _in_application(self, instance: str, path: bytes, area: str, entry: Entry) -> Finding:
+        """An application, or a version of one: an instance gets one of them under the application's name."""
+        given = {source: goes_as for goes_as, source in self._deployed[instance].items()}
+        if area not in given:
+            other = self._deployed[instance].get(area.partition("~")[0])
+            why = f"it gets {other}" if other is not None else ""
+            return Finding(
+                status=NOT_DEPLOYED, path=path, instance=instance, layer=area, why=why, entry=entry
+            )
+        goes_as = from_printable(given[area]) + path[len(from_printable(area)) :]
+        rules = left_out_of_repository(self._domain)
+        hit = deciding([rule.pattern for rule in rules], goes_as, entry.kind == "d")
+        if hit is not None:
+            return Finding(
+                status=LEFT_OUT, path=path, instance=instance, layer=area, rule=rules[hit[0]], hit=hit[1],
+                entry=entry,
+            )  # fmt: skip
+        return self._given(instance, path, goes_as, area, entry)
+
+    def _source(self, instance: str, path: bytes) -> bytes:
+        """Where a path of the instance comes from, unless it is in `config`."""
+        area = "/".join(printable(path).split("/", 2)[:2])
+        source = self._deployed[instance].get(area)
+        return from_printable(source) + path[len(from_printable(area)) :] if source is not None else path
 
     def _in_config(self, instance: str, path: bytes, entry: Entry) -> Finding:
         layers = self._folder.layers_of(instance)

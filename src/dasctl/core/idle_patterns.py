@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from dasctl.core import areas
+from dasctl.core import areas, slices
+from dasctl.core.deployments import Deployments
 from dasctl.core.domain import Domain
 from dasctl.core.exclusion import Rule, kept_on_instances, left_out_of_instances, left_out_of_repository
 from dasctl.core.faults import Fault
 from dasctl.core.gitignore import pattern_of
 from dasctl.core.overlays import ConfigFolder
-from dasctl.core.slices import Scan, deployed_to
+from dasctl.core.slices import Scan
+from dasctl.remote import manifest
 
 # What editors, systems and tools leave behind: good that they are excluded, and good that there is none right now.
 PRECAUTIONS = frozenset(
@@ -52,14 +54,13 @@ def _paths_of(domain: Domain, scan: Scan, config: str) -> Iterator[tuple[bytes, 
     for layers in dict.fromkeys(folder.layers_of(name) for name in names):
         yield from ((path, entry.kind == "d") for path, entry in folder.merged(layers).items())
     yield areas.DEFINITION, False
-    wanted = {
-        "applications",
-        "lib",
-        "docroot",
-        *(area for name in names for area in deployed_to(domain, name)),
-    }
-    for area in wanted & {*scan.areas}:
-        yield from ((entry.path, entry.kind == "d") for entry in scan.areas[area].entries)
+    deployed = Deployments(domain)
+    wanted = {(area, area) for area in ("applications", "lib", "docroot")}
+    wanted |= {each for name in names for each in deployed.of(name).items()}
+    for goes_as, source in wanted:
+        if source in scan.areas:
+            entries = manifest.decode(slices.renamed(scan.areas[source].data, source, goes_as))
+            yield from ((entry.path, entry.kind == "d") for entry in entries)
 
 
 def _idle(rules: Sequence[Rule], paths: Iterable[tuple[bytes, bool]]) -> list[Fault]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 
 MAX_NAME = 255  # asadmin's limit, and NAME_MAX of a folder
+MAX_VERSION = 100  # an application's name and its version make one folder's name
 RESERVED = ("domain", "server")  # asadmin's own targets
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
+_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")
 _PROPERTY = re.compile(r"[A-Za-z0-9_.-]+\Z")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -28,6 +30,16 @@ def fault_of(name: str) -> str | None:
         )
     if name in RESERVED:
         return f"the name {name!r} is reserved"
+    return None
+
+
+def fault_of_version(text: str) -> str | None:
+    """Why `text` cannot be a version (of an application, of software), or None if it can: it names a folder, too."""
+    if len(text) > MAX_VERSION or not _VERSION.match(text):
+        return (
+            f"{text!r} is not a version: letters, digits, '_', '-', '.' and '+' are allowed, at most {MAX_VERSION}, "
+            "and it begins with a letter, a digit or '_'"
+        )
     return None
 
 

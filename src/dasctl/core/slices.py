@@ -7,17 +7,18 @@ What lives here: which file goes where, and the digests of parts and of the whol
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dasctl.core import areas
 from dasctl.core.contents import Contents
+from dasctl.core.deployments import Deployments
 from dasctl.core.domain import Domain
-from dasctl.core.exclusion import left_out_of_instances
+from dasctl.core.exclusion import left_out_of_instances, scan_patterns
 from dasctl.core.overlays import ConfigFolder, Layers, place_of
 from dasctl.core.patterns import Ignore
 from dasctl.remote.manifest import Entry, decode, digest_of, encode, order, slice_digest
-from dasctl.remote.paths import printable
+from dasctl.remote.paths import from_printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +53,26 @@ class Area:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """The repository as it was seen. `areas` maps `config`, `lib`, `docroot` and `applications/NAME` to their trees,
-    the area's own folder first; `applications` to its folder alone. Areas that do not exist are absent.
-    `domain_yaml` is the SHA-256 (hex) of `config/domain.yaml`, which is in no area.
+    """The repository as it was seen. `areas` maps `config`, `lib`, `docroot`, `applications/NAME`, its other versions
+    (`applications/NAME~VERSION`) and `applications/__internal` to their trees, the area's own folder first; `applications`
+    to its folder alone. Areas that do not exist are absent.
+    `domain_yaml` is the SHA-256 (hex) of `config/domain.yaml`, which is in no area; `domain_file` is its entry: its text is
+    kept with a revision.
     """
 
     areas: Mapping[str, Area]
     problems: tuple[ScanProblem, ...] = ()
     domain_yaml: str = ""
+    domain_file: Entry | None = None
+
+    @property
+    def repository(self) -> dict[str, bytes]:
+        """What a revision keeps, by digest: all areas, and `config/domain.yaml` as a part of its own."""
+        kept = {area.digest: area.data for area in self.areas.values()}
+        if self.domain_file is not None:
+            data = encode([self.domain_file])
+            kept[digest_of(data)] = data
+        return kept
 
     @property
     def state(self) -> str:
@@ -98,8 +111,8 @@ class Slice:
 class Slices:
     """All slices of a domain. `contents` maps the SHA-256 (hex) of each file to its path below the domain's
     folder; `state` is the digest of the whole repository and `domain.yaml`; `repository` the repository's own areas
-    by digest; `definitions` the SHA-256 of the instances' own parts of domain.yaml, and where they lie; `problems` all
-    that is not synchronised: what the scan found, and what was found on the way here.
+    and `domain.yaml` by digest; `definitions` the SHA-256 of the instances' own parts of domain.yaml, and where they lie;
+    `problems` all that is not synchronised: what the scan found, and what was found on the way here.
     """
 
     by_instance: Mapping[str, Slice]
@@ -121,15 +134,17 @@ def build(domain: Domain, scan: Scan, definitions: Mapping[str, Entry]) -> Slice
     folder = ConfigFolder(config.entries if config else (), domain)
     configs, without = _ConfigParts(folder), _LeftOut(domain)
     shared = {name: Part(name=name, digest=area.digest, data=area.data) for name, area in scan.areas.items()}
-    deployed = _deployments(domain)
+    deployed, versions = Deployments(domain), _Versions(domain, shared)
     by_instance: dict[str, Slice] = {}
-    for name, instance in domain.instances.items():
-        owners = (name,) if instance.cluster is None else (instance.cluster, name)
-        wanted = ["applications", *_applications(deployed, owners), "lib", "docroot"]
+    for name in domain.instances:
+        wanted = [
+            shared.get("applications"), *(versions.part(*each) for each in deployed.of(name).items()),
+            shared.get("lib"), shared.get("docroot"),
+        ]  # fmt: skip
         out = without.ignored(domain.config_of(name))
         parts = [
             configs.part(name, definitions[name], out),
-            *without.left([shared[part] for part in wanted if part in shared], out),
+            *without.left([part for part in wanted if part is not None], out),
         ]
         by_instance[name] = Slice(instance=name, parts=tuple(parts))
     found = (
@@ -141,28 +156,45 @@ def build(domain: Domain, scan: Scan, definitions: Mapping[str, Entry]) -> Slice
         contents=Contents([area.data for area in scan.areas.values()], own),
         definitions=own,
         state=scan.state,
-        repository={area.digest: area.data for area in scan.areas.values()},
+        repository=scan.repository,
         problems=(*scan.problems, *found),
     )
 
 
-def deployed_to(domain: Domain, instance: str) -> list[str]:
-    """The areas of the applications that `instance` gets, in order."""
-    cluster = domain.instances[instance].cluster
-    return _applications(_deployments(domain), (instance,) if cluster is None else (cluster, instance))
+def renamed(data: bytes, source: str, goes_as: str) -> bytes:
+    """The canonical bytes of an area under another area's name; the order stays."""
+    old, new = from_printable(source), from_printable(goes_as)
+    heads = (line.split(b" ", 5) for line in data.split(b"\0")[:-1])
+    lines = (b" ".join((*head, new + path[len(old) :])) for *head, path in heads)
+    return b"\0".join((*lines, b""))
 
 
-def _deployments(domain: Domain) -> dict[str, set[str]]:
-    """The areas of the applications that each cluster and instance is a target of."""
-    deployed: dict[str, set[str]] = {}
-    for name, application in domain.applications.items():
-        for target in application.targets:
-            deployed.setdefault(target, set()).add(printable(areas.application(name)))
-    return deployed
+class _Versions:
+    """Applications' parts under the names that they have on instances, made once for all of them.
 
+    Patterns over `applications/NAME` hold for every version of it.
+    """
 
-def _applications(deployed: Mapping[str, set[str]], owners: Iterable[str]) -> list[str]:
-    return sorted({area for owner in owners for area in deployed.get(owner, ())})
+    def __init__(self, domain: Domain, shared: Mapping[str, Part]) -> None:
+        self._shared = shared
+        self._patterns = scan_patterns(domain)
+        self._made: dict[tuple[str, str], Part | None] = {}
+
+    def part(self, goes_as: str, source: str) -> Part | None:
+        """The part called `goes_as` from the repository's area `source`; None where nothing is there."""
+        if goes_as == source:
+            return self._shared.get(source)
+        if (goes_as, source) not in self._made:
+            self._made[goes_as, source] = self._renamed(goes_as, source)
+        return self._made[goes_as, source]
+
+    def _renamed(self, goes_as: str, source: str) -> Part | None:
+        if source not in self._shared:
+            return None
+        data = renamed(self._shared[source].data, source, goes_as)
+        if self._patterns:
+            data = _without(data, Ignore(self._patterns))
+        return Part(name=goes_as, digest=digest_of(data), data=data) if data else None
 
 
 class _LeftOut:
@@ -191,10 +223,14 @@ class _LeftOut:
     def _left(self, part: Part, ignore: Ignore) -> Part | None:
         key = part.name, ignore.patterns
         if key not in self._parts:
-            lines = [line for line in part.data.split(b"\0")[:-1] if not _is_out(line, ignore)]
-            data = b"\0".join([*lines, b""])
-            self._parts[key] = Part(name=part.name, digest=digest_of(data), data=data) if lines else None
+            data = _without(part.data, ignore)
+            self._parts[key] = Part(name=part.name, digest=digest_of(data), data=data) if data else None
         return self._parts[key]
+
+
+def _without(data: bytes, ignore: Ignore) -> bytes:
+    lines = [line for line in data.split(b"\0")[:-1] if not _is_out(line, ignore)]
+    return b"\0".join((*lines, b""))
 
 
 def _is_out(line: bytes, ignore: Ignore) -> bool:

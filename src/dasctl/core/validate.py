@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from dasctl.core import names, neighbours, targets, wellformed
+from dasctl.core import areas, names, neighbours, software, targets, wellformed
 from dasctl.core.definition import signal_name
+from dasctl.core.deployments import is_known_at
 from dasctl.core.domain import (
     FORMAT,
+    Application,
     Config,
     Domain,
     Node,
@@ -38,6 +40,7 @@ def faults(domain: Domain) -> tuple[Fault, ...]:
     found = [
         *_settings(domain),
         *_areas(domain),
+        *software.faults(domain),
         *_nodes(domain),
         *_configs(domain),
         *_clusters(domain),
@@ -65,6 +68,7 @@ def warnings(domain: Domain) -> tuple[Fault, ...]:
         for name, entry in domain.applications.items()
         if not entry.targets
     ]
+    found += software.warnings(domain)
     found += [fault for fault, hard in neighbours.same_ports(domain, _scopes(domain)) if not hard]
     found += [fault for fault, hard in neighbours.nested_dirs(domain) if not hard]
     return tuple(found)
@@ -229,6 +233,28 @@ def _applications(domain: Domain) -> Iterator[Fault]:
                     path=("applications", name, "targets", str(number)),
                     message=no_such("cluster or instance", target, choices),
                 )
+        yield from _versions(domain, name, entry)
+
+
+def _versions(domain: Domain, name: str, entry: Application) -> Iterator[Fault]:
+    path = ("applications", name)
+    if name == areas.INTERNAL_NAME:
+        yield Fault(
+            path=path, message=f"{name!r} is the folder of the archives, so no application has this name"
+        )
+    if entry.version is not None and (why := names.fault_of_version(entry.version)):
+        yield Fault(path=(*path, "version"), message=why)
+    for target, version in entry.versions.items():
+        if why := names.fault_of_version(version):
+            yield Fault(path=(*path, "versions", target), message=why)
+    said = [(target, ("versions", target)) for target in entry.versions]
+    said += [(target, ("disabled", str(number))) for number, target in enumerate(entry.disabled)]
+    for target, place in said:
+        if not is_known_at(domain, entry, target):
+            yield Fault(
+                path=(*path, *place),
+                message=f"{target!r} is no target of it, nor an instance of one ({', '.join(entry.targets) or 'none'})",
+            )
 
 
 # Across sections: properties and ports.

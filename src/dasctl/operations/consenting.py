@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from dasctl.core import deletions, slices, targets
+from dasctl.core import deletions, targets
 from dasctl.core.deletions import Loss, Losses
+from dasctl.core.deployments import Deployments
 from dasctl.core.domain import Domain
 from dasctl.core.requests import SyncOptions
 from dasctl.core.slices import Slices
@@ -53,14 +54,14 @@ def losses_of(
     options: SyncOptions,
 ) -> dict[str, Loss]:
     """What each of `names` would lose, of those that would lose anything."""
-    losses = Losses(kept_part=ctx.history.part)
+    losses, deployments = Losses(kept_part=ctx.history.part), Deployments(domain)
     lost: dict[str, Loss] = {}
     for name in names:
         known, wanted = expected.get(name), found.by_instance[name]
         if known is None or dict(known.parts) == dict(wanted.listing):
             continue
         loss = losses.of(
-            dict(known.parts), wanted.parts, deployed=slices.deployed_to(domain, name),
+            dict(known.parts), wanted.parts, deployed=deployments.of(name),
             chosen=deletions.chosen_by(options.only, options.exclude, options.keep.get(name, ())),
         )  # fmt: skip
         if loss is not None:

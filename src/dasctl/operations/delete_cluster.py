@@ -27,12 +27,14 @@ async def delete_cluster(ctx: Context, name: str) -> Outcome:
 
 
 def without_target(domain: Domain, target: str) -> list[Edit]:
-    """The edits that take a cluster or an instance out of the targets of all applications."""
-    return [
-        Put(
-            path=("applications", name, "targets"),
-            value=[other for other in application.targets if other != target],
-        )
-        for name, application in domain.applications.items()
-        if target in application.targets
-    ]
+    """The edits that take a cluster or an instance out of what is said of all applications."""
+    edits: list[Edit] = []
+    for name, application in domain.applications.items():
+        for key in ("targets", "disabled"):
+            named = getattr(application, key)
+            if target in named:
+                left = [other for other in named if other != target]
+                edits.append(Put(path=("applications", name, key), value=left))
+        if target in application.versions:
+            edits.append(Drop(path=("applications", name, "versions", target)))
+    return edits
