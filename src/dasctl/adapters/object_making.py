@@ -24,6 +24,7 @@ from dasctl.adapters import object_form
 from dasctl.adapters.durable import sync_file_system, sync_path
 from dasctl.adapters.object_form import SAMPLE
 from dasctl.adapters.tree_hash import FLAGS
+from dasctl.core.areas import DEFINITION
 from dasctl.core.exchange import PIECE, Piece
 from dasctl.errors import HistoryError, ObjectLost, RepositoryError
 from dasctl.remote.paths import printable
@@ -151,9 +152,11 @@ class ObjectMaker:
             os.close(source)
 
     def _opened(self, path: bytes) -> int | None:
+        # Where domain.yaml is a link, its target is what the domain is loaded from.
+        flags = FLAGS & ~os.O_NOFOLLOW if path == DEFINITION else FLAGS
         with _told_of(path):
             try:
-                return os.open(self._root + b"/" + path, FLAGS)
+                return os.open(self._root + b"/" + path, flags)
             except OSError as error:
                 if error.errno in _GONE:
                     return None

@@ -13,8 +13,10 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from dasctl.core.slices import Area, Scan, ScanProblem
+from dasctl.remote.manifest import Entry
 
 WORTH = 256 << 10  # bytes of an index (some 1,500 files) from which on a fork is cheaper than waiting
 _PIECE = 1 << 20
@@ -98,14 +100,16 @@ def _child(handle: int, scan: Callable[[], Scan]) -> None:
 def _packed(scan: Scan) -> bytes:
     areas = [(area.name, area.data, area.digest) for area in scan.areas.values()]
     problems = [(problem.path, problem.message, problem.refused) for problem in scan.problems]
-    return marshal.dumps((list(scan.areas), areas, problems, scan.domain_yaml))
+    file: Any = tuple(scan.domain_file) if scan.domain_file is not None else None
+    return marshal.dumps((list(scan.areas), areas, problems, scan.domain_yaml, file))
 
 
 def _unpacked(data: bytes) -> Scan:
-    names, areas, problems, digest = marshal.loads(data)
+    names, areas, problems, digest, file = marshal.loads(data)
     found = [Area(name=name, data=lines, digest=own) for name, lines, own in areas]
     return Scan(
         areas=dict(zip(names, found, strict=True)),
         problems=tuple(ScanProblem(path=path, message=text, refused=bad) for path, text, bad in problems),
         domain_yaml=digest,
+        domain_file=Entry(*file) if file is not None else None,
     )

@@ -114,8 +114,9 @@ def scan_of(parts: Mapping[str, bytes], domain_yaml: str) -> Scan:
     found = {}
     for digest, data in parts.items():
         path = data[: data.find(b"\0")].split(b" ", 5)[-1]
-        name = printable(path)
-        found[name] = Area(name=name, data=data, digest=digest)
+        if path != areas.DEFINITION:
+            name = printable(path)
+            found[name] = Area(name=name, data=data, digest=digest)
     return Scan(areas=found, domain_yaml=domain_yaml)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dasctl.core import slices
+from dasctl.core import areas, slices
 from dasctl.core.config_id import config_id
 from dasctl.core.definition import definition
-from dasctl.core.domain import Criterion, Domain
+from dasctl.core.domain import FILE, Criterion, Domain
 from dasctl.core.edits import Edit
 from dasctl.core.slices import Scan, Slices
 from dasctl.core.stamps import Acknowledged, Revision
@@ -50,11 +50,16 @@ def current(
     The caller holds the lock, unless `record` is False: then a new revision is only thought of (`--dry-run`). `domain` is
     what the caller has loaded already, and goes on with. Without `publish` nothing at all is written.
     """
-    domain = domain or ctx.store.load()
+    given, domain = domain, domain or ctx.store.load()
     criterion = criterion or domain.domain.criterion
     moved: Mapping[str, bytes] = {}
     for _ in range(LOOKS):
-        found = slices_of(ctx, domain, criterion=criterion, publish=publish)
+        scan = ctx.repository.scan(domain, criterion=criterion)
+        if (loaded := ctx.store.load()) != domain:  # it was edited meanwhile, and the scan is of the new one
+            moved = {"": areas.DEFINITION}
+            domain = _as_given(given, loaded)
+            continue
+        found = slices_in(ctx, domain, scan, publish=publish)
         head = ctx.history.head()
         now = _compared(ctx, domain, found, head, summary)
         if not (now.new and record):
@@ -70,6 +75,14 @@ def current(
         f"changed each time while they were read: {names}",
         hint="run the command again when they rest, or exclude them under domain: exclude: in config/domain.yaml",
     )
+
+
+def _as_given(given: Domain | None, loaded: Domain) -> Domain:
+    if given is not None:
+        raise RepositoryError(
+            f"{FILE} was changed while the command looked at the repository", hint="run the command again"
+        )
+    return loaded
 
 
 def _compared(ctx: Context, domain: Domain, found: Slices, head: Revision | None, summary: str) -> Current:
