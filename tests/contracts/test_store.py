@@ -352,6 +352,30 @@ def test_what_is_written_is_told_without_defaults_and_with_its_lines(store_of: C
     assert lines[written.line(("nodes", "n1", "nowhere")) - 1].lstrip().startswith("n1:")
 
 
+def test_many_edits_at_once_are_those_that_they_are_one_by_one() -> None:
+    """Which of them fit together is decided anew for each text; a thousand take no minute."""
+    names = [f"web{number}" for number in range(400)]
+    text = "format: 1\ninstances:\n" + "".join(
+        f"  {name}: {{node: n1}}  # {name}\n" if number % 3 else f"  {name}:\n    node: n1\n"
+        for number, name in enumerate(names)
+    )
+    edits: list[Put | Drop] = [
+        Put(path=("instances", name, *path), value=number)
+        for number, name in enumerate(names)
+        for path in (("node",), ("properties", "x"), ("properties", "z"))
+    ]
+    edits += [Drop(path=("instances", name)) for name in names[::7]]
+    began = time.monotonic()
+    together = edit_text(text, edits)
+    assert time.monotonic() - began < 30
+    one_by_one = text
+    for edit in edits[:30]:
+        one_by_one = edit_text(one_by_one, [edit])
+    assert edit_text(text, edits[:30]) == one_by_one
+    assert parsed(together).data == edited(parsed(text).data, edits)
+    assert "  web2: {node: 2, properties: {x: 2, z: 2}}  # web2\n" in together
+
+
 def test_adding_and_removing_gives_the_same_bytes(store_of: Callable[..., Any]) -> None:
     text = SHOP.split("instances:")[0] + "instances: {}  # none yet\n# end\n"
     store = store_of(text)
