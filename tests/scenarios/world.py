@@ -25,6 +25,7 @@ from dasctl.adapters.memory_objects import MemoryObjects
 from dasctl.adapters.memory_repository import MemoryRepository
 from dasctl.adapters.memory_store import MemoryStore
 from dasctl.adapters.memory_working import MemoryWorking
+from dasctl.adapters.rollouts import MemoryRollouts
 from dasctl.adapters.streams import Fault
 from dasctl.cli.call import Call, Settings
 from dasctl.cli.main import run
@@ -156,6 +157,7 @@ class World:
         self.nodes.mkdir()
         self.links = MemoryLinks(faults=self.faults, errors=self.errors)
         self.keys = ShownKeys(self.errors)
+        self.rollouts = MemoryRollouts()
         repository = MemoryRepository()
         store = DomainStore(
             self.text.format(nodes=self.nodes), repository, root=Path("/domains/shop"),
@@ -184,7 +186,7 @@ class World:
             links=self.links, host_keys=self.keys,
             clock=self.clock, who=Who(user="anna", host=own.host, command=command), on_event=self.events.append,
             ask=self._answered if self.answer is not None else None,
-            bundles=ZipBundles(), **more,
+            bundles=ZipBundles(), rollouts=self.rollouts, **more,
         )  # fmt: skip
 
     def _answered(self, question: str) -> bool:

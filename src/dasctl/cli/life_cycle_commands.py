@@ -10,6 +10,7 @@ import typer
 
 from dasctl.cli import complete
 from dasctl.cli.options import LIMIT, with_options
+from dasctl.cli.rolling_options import rolling_options, taken_from
 from dasctl.cli.session import session_of
 from dasctl.cli.synchronisation_commands import FAILED, MAX_FAILURES
 
@@ -95,6 +96,7 @@ def stop_cluster(
     return _life_cycle(ctx, "stop", targets, kill=kill, **options)
 
 
+@with_options(rolling_options)
 @with_options(_sending_options)
 def restart_instance(
     ctx: typer.Context,
@@ -109,9 +111,11 @@ def restart_instance(
 
         dasctl restart-instance web1
     """
-    return _life_cycle(ctx, "restart", targets, sync=sync.value, kill=kill, **options)
+    rolling = taken_from(options)
+    return _life_cycle(ctx, "restart", targets, sync=sync.value, kill=kill, rolling=rolling, **options)
 
 
+@with_options(rolling_options)
 @with_options(_sending_options)
 def restart_cluster(
     ctx: typer.Context,
@@ -120,11 +124,16 @@ def restart_cluster(
     kill: bool = _KILL,
     **options: Any,
 ) -> int:
-    """Synchronise a cluster, stop it and start it again.
+    """Synchronise a cluster, stop it and start it again: all at once, or batch by batch.
 
-    dasctl restart-cluster web
+    With --rolling the servers of a batch leave the load balancer (their config's `drain`), are restarted, and come back
+    (`undrain`) when they are ready; only then the next batch is begun. It stops at the first failure unless
+    --max-failures says otherwise; --resume goes on.
+
+        dasctl restart-cluster web --rolling --batch 25%
     """
-    return _life_cycle(ctx, "restart", targets, sync=sync.value, kill=kill, **options)
+    rolling = taken_from(options)
+    return _life_cycle(ctx, "restart", targets, sync=sync.value, kill=kill, rolling=rolling, **options)
 
 
 def _life_cycle(

@@ -5,7 +5,7 @@ What lives here: their declaration, to be mixed in by `with_options`, and the va
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -32,10 +32,14 @@ _AUTO_ROLLBACK = typer.Option(
     help="With --rolling: when too many have failed, bring the changed ones back to the revision before.",
 )
 _RESUME = typer.Option(
-    False, "--resume", help="Go on with the rolling change that was stopped; its own options hold."
+    False,
+    "--resume",
+    help="Go on with the rolling change that was stopped; its own options hold, where they are not given anew.",
 )
 _ANEW = typer.Option(
-    False, "--anew", help="With --rolling: forget the rolling change that was stopped, and begin this one."
+    False,
+    "--anew",
+    help="With --rolling: forget the rolling change that was stopped, and begin this one.",
 )
 _MAX_FAILURES = typer.Option(
     None,
@@ -72,7 +76,7 @@ def rolling_options_with_limit(
 
 
 def taken_from(options: dict[str, Any]) -> Rolling | None:
-    """What these options amount to; they are taken out of `options`, but for `max_failures` where nothing rolls.
+    """What these options amount to; they are taken out of `options`, `max_failures` too where it is a rolling change's.
 
     Raises UsageError where one of them needs `--rolling`, or is not what it should be.
     """
@@ -80,16 +84,15 @@ def taken_from(options: dict[str, Any]) -> Rolling | None:
 
     names = ("batch", "pause", "auto_rollback", "resume", "anew")
     rolls, given = options.pop("rolling", False), {name: options.pop(name, None) for name in names}
-    if given["resume"]:
-        _alone(given)
-        return Rolling(resume=True)
-    if not rolls:
+    if not rolls and not given["resume"]:
         _needs_rolling(given)
         return None
     asked = Rolling(
         batch=given["batch"], max_failures=options.pop("max_failures", None), pause_s=given["pause"] or 0.0,
-        auto_rollback=bool(given["auto_rollback"]), anew=bool(given["anew"]),
+        auto_rollback=bool(given["auto_rollback"]), resume=bool(given["resume"]), anew=bool(given["anew"]),
     )  # fmt: skip
+    if asked.resume and asked.anew:
+        raise UsageError("--resume and --anew contradict each other", hint="give one of them")
     _judged("--batch", lambda: asked.size(1))
     _judged("--max-failures", lambda: asked.tolerance)
     return asked
@@ -101,16 +104,7 @@ def _needs_rolling(given: Mapping[str, Any]) -> None:
         raise UsageError(f"{lonely[0]} goes with --rolling alone", hint="add --rolling")
 
 
-def _alone(given: Mapping[str, Any]) -> None:
-    others = [option for name, option in _OPTIONS.items() if given[name]]
-    if others:
-        raise UsageError(
-            f"--resume and {others[0]} contradict each other",
-            hint="--resume goes on with the options that the rolling change was begun with",
-        )
-
-
-def _judged(option: str, judge: Any) -> None:
+def _judged(option: str, judge: Callable[[], object]) -> None:
     try:
         judge()
     except ValueError as error:

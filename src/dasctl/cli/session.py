@@ -55,6 +55,9 @@ class Session:
         """
         if with_long:
             arguments["long"] = long or settings_of(ctx).terse  # rows for scripts always have all columns
+        rolling = arguments.get("rolling")
+        if rolling is not None and rolling.resume:  # what was begun says what is left to do, not this command
+            operation, arguments = "resume", {"command": str(ctx.info_name), "rolling": rolling}
         call = Call(
             command=str(ctx.info_name),
             operation=operation,

@@ -12,7 +12,9 @@ from dasctl.cli import complete
 from dasctl.cli.bundle_commands import export_sync_bundle
 from dasctl.cli.comparison_commands import diff_instance, list_deviations
 from dasctl.cli.options import LIMIT, with_options
+from dasctl.cli.rolling_options import rolling_options, taken_from
 from dasctl.cli.session import session_of
+from dasctl.errors import UsageError
 
 
 class Criterion(StrEnum):
@@ -88,10 +90,16 @@ def _options(
         False, "--yes", "-y", help="Delete more than half of an instance's files without a question."
     ),
     no_reload: bool = _NO_RELOAD,
+    restart: bool = typer.Option(
+        False,
+        "--restart",
+        help="Restart the running servers that require it then; with --rolling batch by batch.",
+    ),
 ) -> None:
     """What all three commands take: its parameters are the declaration."""
 
 
+@with_options(rolling_options)
 @with_options(_options)
 def sync_instance(
     ctx: typer.Context,
@@ -113,6 +121,7 @@ def sync_instance(
     return _sync(ctx, targets, **options)
 
 
+@with_options(rolling_options)
 @with_options(_options)
 def sync_cluster(
     ctx: typer.Context,
@@ -128,6 +137,7 @@ def sync_cluster(
     return _sync(ctx, targets, **options)
 
 
+@with_options(rolling_options)
 @with_options(_options)
 def sync_domain(ctx: typer.Context, **options: Any) -> int:
     """Bring all instances to the repository's state, running or not.
@@ -147,8 +157,14 @@ def _sync(
     exclude: list[str] | None,
     no_reload: bool,
     limit: str | None,
+    restart: bool,
     **others: Any,
 ) -> int:
+    rolling = taken_from(others)
+    if rolling is not None and not (restart or rolling.resume):
+        raise UsageError("--rolling restarts servers, so it goes with --restart", hint="add --restart")
+    if restart or rolling is not None:  # a plain line is the same call as ever (`quick.py`)
+        others |= {"restart": restart, "rolling": rolling}
     return session_of(ctx).carry_out(
         ctx, "sync", targets=targets, command=str(ctx.info_name), criterion=criterion.value if criterion else None,
         deviations=deviations.value if deviations else None, only=only or [], exclude=exclude or [],

@@ -43,6 +43,7 @@ class SyncOptions:
     full: bool = False
     dry_run: bool = False
     together: bool = False  # nobody commits before all have staged
+    all_changes: bool = False  # nodes name all changes, where they only stage, too
     mass_deletion: bool = False  # more than half of an instance's files may be deleted without a question
     agreed: frozenset[str] = (
         frozenset()
@@ -169,7 +170,7 @@ def sync(
         words.SYNC, domain, node, revision.epoch,
         dry_run=options.dry_run,
         hold=options.held,
-        changes="all" if any(_reloads(domain, want) for want in wants) else "first",
+        changes="all" if options.all_changes or any(_reloads(domain, want) for want in wants) else "first",
         blobs=[
             {"part": digest, "base": delta.base, "size": len(delta.packed)} for digest, delta in blobs.items()
         ],

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from dasctl.core.domain import Criterion, Deviations, Domain
 from dasctl.core.outcome import Problem, Result, status_of_error
 from dasctl.core.rolling import Rolling
+from dasctl.core.rollout import Ordered, Restart
 from dasctl.operations.commanding import Answer, command
 from dasctl.operations.lifecycle import seconds_of
 from dasctl.operations.looking import utc_text
@@ -23,8 +24,6 @@ from dasctl.operations.recording import Current, current
 from dasctl.operations.sync import sync_options, synchronise
 from dasctl.operations.synchronising import Synchronisation
 from dasctl.remote import words
-
-Restart = Literal["needed", "always", "never"]
 
 
 async def apply(
@@ -53,6 +52,16 @@ async def apply(
     gives the current revision, where the caller knows better than a new look at the repository.
     """
     domain = domain or ctx.store.load()
+    if rolling is not None:
+        from dasctl.operations.rolling import roll
+
+        ordered = Ordered(
+            restart=restart, sync="full" if full else "normal", reload=reload, criterion=criterion, verify=verify,
+            deviations=deviations, only=tuple(only), exclude=tuple(exclude), yes=yes,
+        )  # fmt: skip
+        rolled, rows = await roll(ctx, domain, names, ordered, rolling, command=command, look=look)
+        assert rolled is not None  # it synchronises
+        return rolled, rows
     options = sync_options(
         domain, full=full, criterion=criterion, deviations=deviations, only=only, exclude=exclude,
         together=together, verify=verify, yes=yes,

@@ -58,7 +58,7 @@ async def on_nodes(
             for node, instances in groups.items():
                 group.create_task(visit(node, instances))
     except asyncio.CancelledError:
-        _swallow_one_interrupt()
+        swallow_one_interrupt()
     return [
         result
         for node, instances in groups.items()
@@ -120,7 +120,7 @@ def _tell_end(ctx: Context, node: str, rows: Sequence[Result]) -> None:
         ctx.on_event(Event(phase=phase, node=node, instance=row.instance))
 
 
-def _swallow_one_interrupt() -> None:
+def swallow_one_interrupt() -> None:
     """Go on after the first cancellation: an outcome is still owed to the operator. A second one ends everything."""
     task = asyncio.current_task()
     if task is not None:

@@ -367,6 +367,35 @@ class Archives(Protocol):
         """Copy a file to `to`, which is not there yet, with its modtime."""
 
 
+class Rollouts(Protocol):
+    """The rolling change that is not finished, if there is one: a text, replaced as a whole. The caller holds the lock."""
+
+    def read(self) -> bytes | None:
+        """What was written last. Raises OperationFailed where it cannot be read."""
+
+    def write(self, data: bytes) -> None:
+        """Replace it; it survives a kill. Raises OperationFailed."""
+
+    def clear(self) -> None:
+        """Nothing is unfinished any more. May be called twice."""
+
+
+class Releases(Protocol):
+    """Releases of the servers' own software, as the DAS keeps them in `.dasctl/releases/V/`."""
+
+    def make(self, source: Path, version: str, room: Path, limits: Limits, *, strip: bool) -> NewRelease:
+        """Unpack an archive, a folder or a single file into `room`, an empty folder below the domain's.
+
+        `strip`: the one folder in which all of an archive lies is left out. Raises OperationFailed, ArchiveRefused.
+        """
+
+    def manifest(self, version: str) -> bytes | None:
+        """The canonical bytes of its part; None where it is not kept."""
+
+    def manifests(self) -> Iterable[bytes]:
+        """Those of all that are kept: their contents are needed."""
+
+
 class Clock(Protocol):
     """Time is an argument: seconds since the epoch, and seconds that only grow."""
 
@@ -398,7 +427,9 @@ class Context:
     )
     members: Members | None = None  # for serve-members and member-key alone
     bundles: Bundles | None = None  # for export-sync-bundle alone
+    rollouts: Rollouts | None = None  # for rolling changes alone
     archives: Archives | None = None  # for what is deployed or installed
+    releases: Releases | None = None  # of the servers' own software
 
     @property
     def patience_s(self) -> float:

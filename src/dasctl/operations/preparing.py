@@ -108,10 +108,10 @@ async def pass_over(
 
     rows = await on_nodes(ctx, domain, groups, visit)
     run = await preparing
-    return run, _written_down(run, rows)
+    return run, written_down(run, rows)
 
 
-def _written_down(run: Synchronisation, rows: list[Result]) -> list[Result]:
+def written_down(run: Synchronisation, rows: list[Result]) -> list[Result]:
     """What was confirmed is remembered, or else told: the next synchronisation will not know of it."""
     try:
         run.acknowledging.write()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from dasctl.core import targets as target_names
 from dasctl.core.domain import Criterion, Deviations, Domain
@@ -22,6 +23,9 @@ from dasctl.operations.preparing import Steps, pass_over, prepare
 from dasctl.operations.recording import Current, current, left_behind, remembered
 from dasctl.operations.synchronised import failed_fields
 from dasctl.operations.synchronising import Synchronisation
+
+if TYPE_CHECKING:
+    from dasctl.core.rolling import Rolling
 
 ATTEMPTS = 3  # looks at a repository whose files change while they are sent
 
@@ -44,16 +48,27 @@ async def sync(
     yes: bool = False,
     failed: bool = False,
     max_failures: str | None = None,
+    restart: bool = False,
+    rolling: Rolling | None = None,
 ) -> Outcome:
     """Synchronise the targets' instances; one result each.
 
     `reload`: running servers take over what needs no restart. `together`: all commit, or nobody (None: the domain says).
     `verify`: contents on the nodes are read and hashed. `diff`: a dry run shows texts. `yes`: mass deletions are wanted.
-    `failed`: only those whose last command failed. `max_failures`: see `core/tolerance.py`.
+    `failed`: only those whose last command failed. `max_failures`: see `core/tolerance.py`. `restart`: running servers that
+    require it then are restarted; `rolling`: batch by batch.
     """
     if diff and not dry_run:
         raise UsageError("--diff shows what would change: it goes with --dry-run alone")
     ctx = replace(ctx, tolerance=tolerance_of(max_failures))
+    if restart:
+        from dasctl.operations.sync_and_restart import sync_and_restart
+
+        return await sync_and_restart(
+            ctx, targets, command=command, rolling=rolling, dry_run=dry_run, failed=failed, full=full,
+            criterion=criterion, deviations=deviations, only=only, exclude=exclude, reload=reload, together=together,
+            verify=verify, yes=yes,
+        )  # fmt: skip
     with nullcontext() if dry_run else ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         names = target_names.resolve(domain, targets)

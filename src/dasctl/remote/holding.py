@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     Reply = dict[str, Any]
 
 
-def staged(work: Work) -> Reply:
-    """The reply for an instance that has all that it needs. What is slow about the commit has been done by then."""
+def staged(work: Work, most: int) -> Reply:
+    """The reply for an instance that has all that it needs; at most `most` changes are named. What is slow about the commit
+    has been done by then."""
     if work.fresh is not None:
         work.fresh.complete(work.plan, work.seen)
-    return {"name": work.name, "verdict": words.STAGED, "at": work.kept.at, **report.counts(work)}
+    return {
+        "name": work.name, "verdict": words.STAGED, "at": work.kept.at, **report.counts(work),
+        **report.changes(work, most),
+    }  # fmt: skip
 
 
 def still_ours(work: Work) -> None:

@@ -39,7 +39,7 @@ def report(work: Work, problems: list[tuple[bytes, str]], aside: str, most: int 
         "at": work.kept.at,
         **counts(work),
         "deviations": deviations,
-        "changes": _changes(work, most),
+        **changes(work, most),
         "problems": [
             {"path": paths.printable(path), "message": message}
             for path, message in [*work.seen.problems, *work.overlay.problems, *problems][:MOST_CHANGES]
@@ -51,8 +51,6 @@ def report(work: Work, problems: list[tuple[bytes, str]], aside: str, most: int 
         more = ["and %d more" % (len(problems) - 3)] if len(problems) > 3 else []
         reply["message"] = "could not be changed: " + "; ".join(told + more)
         reply["hint"] = _remedy(message for _path, message in problems)
-    if len(plan.changes) > most:
-        reply["more"] = len(plan.changes) - most
     return reply
 
 
@@ -73,6 +71,14 @@ def counts(work: Work) -> dict[str, int]:
         "deleted": sum(1 for _path, why in plan.changes if why == "deleted"),
         "copied": len(work.origins),
     }
+
+
+def changes(work: Work, most: int) -> Reply:
+    """What changes: `changes`, at most `most` of them, and `more`, how many others there are."""
+    found: Reply = {"changes": _changes(work, most)}
+    if len(work.plan.changes) > most:
+        found["more"] = len(work.plan.changes) - most
+    return found
 
 
 def _changes(work: Work, most: int) -> list[Reply]:

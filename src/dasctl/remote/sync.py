@@ -343,7 +343,7 @@ class Syncing:
             return
         from dasctl.remote import holding
 
-        work.reply = holding.staged(work)
+        work.reply = holding.staged(work, self.most)
 
     def _foreseen(self, work: Work) -> Reply:
         lacking = []

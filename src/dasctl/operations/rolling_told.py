@@ -1,0 +1,80 @@
+"""What is told of a rolling change that came to no good end: where each server stands, by its node, and what now."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dasctl.core.domain import Domain
+from dasctl.core.outcome import FAILED, SKIPPED, Problem, Result
+from dasctl.core.rollout import Member, Rollout, State
+from dasctl.core.targets import fold
+from dasctl.operations.looking import Seen, look
+from dasctl.operations.ports import Context
+
+ROLLED_BACK = "rolled back"
+DRAINED = "it is still out of the load balancer"
+
+
+async def told(
+    ctx: Context, domain: Domain, rollout: Rollout, rows: Mapping[str, Result], *, interrupted: bool = False
+) -> list[Result]:  # fmt: skip
+    """A result for every instance, with `state` and `revision` as they are now, and `rolling`: how far it came."""
+    seen = await look(ctx, domain, rollout.names, probe=False)
+    waiting = bool(rollout.those(State.WAITING))
+    return [
+        _row(rollout, member, rows.get(member.name), domain, seen[member.name], interrupted, last=not waiting)
+        for member in rollout.members
+    ]
+
+
+def _row(
+    rollout: Rollout, member: Member, row: Result | None, domain: Domain, seen: Seen, interrupted: bool, *, last: bool
+) -> Result:  # fmt: skip
+    base = row or Result(
+        status="done", instance=member.name, node=domain.instances[member.name].node, note="before"
+    )
+    columns: dict[str, Any] = {**base.fields, "state": seen.state, "rolling": member.state.value}
+    columns["revision"] = seen.at.standing.revision if seen.at is not None else base.fields.get("revision")
+    base = replace(base, fields=columns)
+    match member.state:
+        case State.DONE:
+            return base
+        case State.ROLLED_BACK:
+            return replace(base, status=ROLLED_BACK)
+        case State.FAILED:
+            problem = base.error or Problem(message=member.message)
+            hint = "\n".join(filter(None, (problem.hint, what_now(rollout) if last else "")))
+            problem = replace(problem, message=_with_drained(problem.message, member), hint=hint)
+            return replace(base, status=FAILED if base.good else base.status, error=problem)
+        case State.WAITING | State.SKIPPED:
+            problem = Problem(message=_not_begun(rollout, interrupted), hint=what_now(rollout))
+            return replace(base, status=SKIPPED, error=problem, note="")
+        case _:
+            message = _with_drained(f"interrupted while it was {member.state}", member)
+            return replace(base, status=FAILED, error=Problem(message=message, hint=what_now(rollout)))
+
+
+def _with_drained(message: str, member: Member) -> str:
+    return f"{message}\n{DRAINED}" if member.drained else message
+
+
+def _not_begun(rollout: Rollout, interrupted: bool) -> str:
+    if interrupted:
+        return "not begun: interrupted"
+    failed = len(rollout.those(State.FAILED))
+    return f"not begun: {failed} had failed, and --max-failures {rollout.rolling.tolerance} allows no more"
+
+
+def what_now(rollout: Rollout) -> str:
+    """How to go on: a line for each way."""
+    lines = [f"go on with it, when the cause is mended: dasctl {rollout.line} --resume"]
+    if rollout.revision is not None:
+        lines.append("after a change in the repository begin anew: the same command with --anew instead")
+    before = {member.before for member in rollout.members} - {None, rollout.revision}
+    if len(before) == 1:
+        whom = shlex.quote(fold(rollout.names))
+        lines.append(f"or take it back: dasctl rollback --to {before.pop()} {whom} --rolling --anew")
+    return "\n".join(lines)
