@@ -239,7 +239,11 @@ def test_ancestors_of_names_that_are_no_text():
 def test_the_sizes_of_a_slice():
     deltas = requests.Deltas(lambda digest: None)
     wanted = Slice(instance="web1", parts=(NEW, LIB))
-    assert dict(deltas.sizes(wanted)) == {sha(b"two"): 3, sha(b"logo"): 4, sha(b"jar"): 3}
+    assert deltas.sizes(wanted, [sha(b"none"), sha(b"two"), sha(b"logo"), sha(b"jar")]) == {
+        sha(b"two"): 3,
+        sha(b"logo"): 4,
+        sha(b"jar"): 3,
+    }
 
 
 def test_a_request_that_leads_nowhere():

@@ -1,7 +1,7 @@
 """What travels, and in which shares."""
 
 from dasctl.core.exchange import PIECE
-from dasctl.core.sending import Item, offsets, shares, total, whole
+from dasctl.core.sending import RUN, Item, offsets, runs, shares, total, whole
 
 
 def item(digest: str, travels: int) -> Item:
@@ -32,6 +32,20 @@ def test_the_last_piece_is_sent_to_whoever_has_all():
 
 def test_a_beginning_counts_where_all_instances_have_the_same():
     assert offsets([{"a": 5, "b": 1}, {"a": 5, "b": 2}, {"c": 7}]) == {"a": 5, "b": 0, "c": 7}
+
+
+def test_runs_make_up_the_plan():
+    plan = tuple(item(f"{number:064x}", RUN // 50) for number in range(2000))
+    found = runs(plan)
+    assert sum(found, ()) == plan
+    assert 20 < len(found) < 80  # 40 on average
+    assert runs(()) == []
+
+
+def test_plans_that_differ_in_a_few_contents_have_their_other_runs_in_common():
+    plan = tuple(item(f"{number:064x}", RUN // 50) for number in range(2000))
+    others = (item("own", 300), *plan[:700], item("more", RUN // 2), *plan[703:])
+    assert len({*runs(plan)} & {*runs(others)}) >= len(runs(plan)) - 3
 
 
 def test_shares_are_disjoint_complete_and_even():

@@ -12,6 +12,7 @@ import pytest
 
 from dasctl.adapters.memory_objects import MemoryObjects
 from dasctl.adapters.memory_repository import MemoryRepository
+from dasctl.core import sending
 from dasctl.core.exchange import PIECE, Piece
 from dasctl.core.sending import Plan, Progress, total
 from dasctl.errors import ObjectLost
@@ -140,6 +141,22 @@ def test_many_nodes_share_what_was_made_once(objects):
     assert blocks.made == len(nodes[0])
     assert len(objects.opened) == len(plan)
     assert all(one is other for node in nodes for one, other in zip(node, nodes[0], strict=True))
+
+
+def test_nodes_that_need_something_of_their_own_besides_share_all_the_rest(objects, monkeypatch):
+    monkeypatch.setattr(sending, "RUN", 2 << 10)
+    blocks, data = blocks_of(objects), (*SMALL, *NOISE, TEXT)
+    own = [f"of instance {number}".encode() for number in range(8)]
+    objects.kept.update({sha(item): item for item in own})
+    plans = [planned(objects, item, *data) for item in own]
+    objects.opened.clear()
+
+    async def all_nodes() -> list[list[bytes]]:
+        return await asyncio.gather(*(sent(blocks, plan) for plan in plans))
+
+    for item, node in zip(own, asyncio.run(all_nodes()), strict=True):
+        assert received(node) == {sha(content): content for content in (item, *data)}
+    assert len(objects.opened) < 2 * len(data)
 
 
 def test_a_slow_node_holds_nobody_up_and_gets_everything(objects, monkeypatch):

@@ -27,6 +27,7 @@ MANY_VALUES = 200  # different bytes in a sample that does not shrink
 MARK = b"DASCTL-OBJECT-1 "
 HEAD = len(MARK) + 21  # bytes before the first piece
 AS_IT_IS = 1 << 31
+MOST_SINGLE = HEAD + 4 + PIECE  # bytes of the file of an object with one piece
 
 
 class Damaged(Exception):
@@ -93,6 +94,20 @@ def packed_size(handle: int) -> int:
     if not is_packed:
         return size
     return max(os.fstat(handle).st_size - HEAD - 4 * max(-(-size // PIECE), 1), 0)
+
+
+def single(data: bytes) -> Piece | None:
+    """The piece of an object that has no other, from all the bytes of its file; None where it has more, or is damaged."""
+    if not data.startswith(MARK):
+        return Piece(raw=len(data), data=data, packed=False) if len(data) <= PIECE else None
+    size, body = data[len(MARK) : HEAD - 1], data[HEAD + 4 :]
+    if len(data) < HEAD + 4 or not size.isdigit() or int(size) > PIECE:
+        return None
+    number = int.from_bytes(data[HEAD : HEAD + 4], "little")
+    length, as_it_is = number & ~AS_IT_IS, bool(number & AS_IT_IS)
+    if length != len(body) or (as_it_is and length != int(size)):
+        return None
+    return Piece(raw=int(size), data=body, packed=not as_it_is)
 
 
 def pieces(handle: int, offset: int = 0) -> Iterator[Piece]:

@@ -9,6 +9,7 @@ go. What must not: the form of a file (`object_form.py`), how one is made (`obje
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -22,7 +23,7 @@ from dasctl.adapters.object_form import Damaged
 from dasctl.adapters.object_making import ObjectMaker
 from dasctl.adapters.tree_hash import FLAGS
 from dasctl.core import areas
-from dasctl.core.exchange import Piece
+from dasctl.core.exchange import PIECE, Piece
 from dasctl.errors import HistoryError, ObjectLost, RepositoryError
 from dasctl.remote.paths import printable
 
@@ -68,8 +69,27 @@ class FolderObjects:
     def pieces(self, digest: str, *, offset: int = 0) -> Iterator[Piece]:
         """See `ports.Objects`. Verified as a whole before the first piece, once in a process."""
         self._verify(digest)
+        piece = self._at_once(digest) if offset == 0 else None
+        if piece is not None:
+            yield piece
+            return
         with self._opened(digest) as handle, self._judged(digest):
             yield from object_form.pieces(handle, offset)
+
+    def _at_once(self, digest: str) -> Piece | None:
+        """The only piece of a small object, with as few system calls as can be: there are tens of thousands of them. None
+        where it is large, or anything is wrong: who goes on the long way finds out what.
+        """
+        if self._sound.get(digest, PIECE + 1) > PIECE:
+            return None
+        try:
+            handle = os.open(self._maker.place(digest), FLAGS)
+            try:
+                return object_form.single(os.read(handle, object_form.MOST_SINGLE + 1))
+            finally:
+                os.close(handle)
+        except OSError:
+            return None
 
     def delta(self, base: str, digest: str) -> bytes | None:
         """See `ports.Objects`."""
@@ -90,11 +110,55 @@ class FolderObjects:
         """See `ports.Objects`. It is time at each EVERYth call."""
         if not self._is_time():
             return 0
+        with self._alone() as alone:
+            return self._collected(needed) if alone else 0  # it is time again in a while
+
+    def _collected(self, needed: Callable[[], Iterable[str]]) -> int:
         wanted = frozenset(needed())
         gone = sum(self._without(folder, wanted) for folder in self._folders())
         self._sound = {digest: size for digest, size in self._sound.items() if digest in wanted}
         self._remove_leftovers()
         return gone + self._deltas.collect(wanted)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Here no object is removed, by no process: somebody reads what may be needed no more. Waits for one that removes."""
+        handle = self._folder_opened()
+        try:
+            if handle is not None:
+                fcntl.flock(handle, fcntl.LOCK_SH)
+            yield
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Whether nobody holds the objects; nobody can while this lasts."""
+        handle, alone = self._folder_opened(), True
+        try:
+            if handle is not None:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    alone = False
+            yield alone
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+    def _folder_opened(self) -> int | None:
+        try:
+            return os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+
+    def files(self) -> Iterator[bytes]:
+        """The files of all objects, in order."""
+        for folder in sorted(self._folders()) if os.path.isdir(self._folder) else ():
+            for name in sorted(os.listdir(folder)):
+                if len(name) == 64:
+                    yield folder + b"/" + name
 
     def check(self, needed: Iterable[str]) -> dict[str, str]:
         """See `ports.Objects`."""

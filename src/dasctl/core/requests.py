@@ -6,7 +6,6 @@ What lives here: which parts and contents go along with a request, and its heade
 from __future__ import annotations
 
 import zlib
-from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +31,7 @@ class Want:
     expect: Standing | None
     parts: Mapping[str, str]  # name to digest, of what the instance has
     trusted: bool  # the node confirmed `expect` and `parts`: what differs from them may be sent unasked
+    software: bool = False  # not an instance, but the node's releases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +100,17 @@ class Deltas:
         self._made: dict[tuple[str | None, str], Delta] = {}
         self._sizes: dict[str, dict[str, int]] = {}
 
-    def sizes(self, wanted: Slice) -> Mapping[str, int]:
-        """The files of a slice: SHA-256 to raw size. Parts are looked at once, whoever has them."""
+    def sizes(self, wanted: Slice, digests: Iterable[str]) -> dict[str, int]:
+        """SHA-256 to raw size of those among `digests` that files of the slice have, in their order. Parts are looked at
+        once, whoever has them."""
+        asked = dict.fromkeys(digests)
+        found: dict[str, int] = {}
         for part in wanted.parts:
             if part.digest not in self._sizes:
                 self._sizes[part.digest] = dict(_new_contents(b"", part.data))
-        return ChainMap(*(self._sizes[part.digest] for part in wanted.parts))
+            own = self._sizes[part.digest]
+            found.update((digest, own[digest]) for digest in asked.keys() & own.keys())
+        return {digest: found[digest] for digest in asked if digest in found}
 
     def of(self, base: str | None, part: Part) -> Delta:
         """The delta from the part with digest `base` to `part`; the whole where `base` is None or no longer kept."""
@@ -182,6 +187,8 @@ def sync(
 
 def _reloads(domain: Domain, want: Want) -> bool:
     """Whether what changes decides about a reload: then no change may be left out of the answer."""
+    if want.software:
+        return False
     return domain.configs[domain.config_of(want.slice.instance)].reload is not None
 
 
@@ -231,4 +238,5 @@ def _instance(want: Want, revision: Revision, options: SyncOptions) -> dict[str,
         "excluded": list(options.excluded.get(want.slice.instance, ())) if options.full else None,
         "keep": list(options.keep[want.slice.instance]) if want.slice.instance in options.keep else None,
         "mass_deletion": options.mass_deletion or want.slice.instance in options.agreed,
+        **({"software": True} if want.software else {}),
     }

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import crc32
 
 from dasctl.core.exchange import PIECE
 
+RUN = 2 << 20  # bytes that travel in a run of a plan, on average
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+
+class Item(NamedTuple):
     """One content on its way. `size` is its raw bytes, `offset` how many of them the node has, `travels` how many bytes
     go over the line; `base` is the SHA-256 of the content that it is a delta against, or None.
+
+    A tuple, because tens of thousands of them are looked up for each node.
     """
 
     digest: str
@@ -52,6 +57,20 @@ def whole(digest: str, size: int, packed: int, offset: int = 0) -> Item:
     start = min(offset, max(size - 1, 0)) // PIECE * PIECE
     travels = packed if not start else packed * (size - start) // size
     return Item(digest=digest, size=size, offset=start, travels=travels)
+
+
+def runs(plan: Plan) -> list[Plan]:
+    """`plan` in runs that end where the contents themselves say so, and not where a number of bytes is reached: plans that
+    differ in a few contents have all other runs in common, wherever they differ. What is made of a run is made once.
+    """
+    found: list[Plan] = []
+    start = 0
+    for end, item in enumerate(plan, 1):
+        # Of all contents a share ends a run that grows with what travels, so that runs are alike in bytes.
+        if crc32(item.digest.encode()) * RUN < item.travels << 32:
+            found.append(plan[start:end])
+            start = end
+    return [*found, plan[start:]] if start < len(plan) else found
 
 
 def offsets(needs: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -2,9 +2,10 @@
 
 What lives here: making blocks from objects, keeping some of them. What must not: what is wanted (`weighing.py`), links.
 
-    A plan is an ordered list of contents. Its blocks follow from it and from the objects alone, so a block that is not
-    kept any more is made again for whoever needs it: nobody waits for a slow node, and nothing is buffered for it.
-    Objects are read in threads, one block ahead of each node.
+    A plan is an ordered list of contents, and is cut into runs that others' plans have as well: no two nodes need quite
+    the same, as each instance has its own part of domain.yaml. The blocks of a run follow from it and from the objects
+    alone, so a block that is not kept any more is made again for whoever needs it: nobody waits for a slow node, and
+    nothing is buffered for it. Objects are read in threads, one block ahead of each node.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from dasctl.core.exchange import PIECE, CutOff, Piece
-from dasctl.core.sending import Item, Plan, Progress
+from dasctl.core.sending import Item, Plan, Progress, runs
 from dasctl.errors import ObjectLost
 from dasctl.operations.ports import Objects
 from dasctl.remote import frames
@@ -64,22 +66,27 @@ class Blocks:
 
     async def frames(self, plan: Plan, on_sent: OnSent = lambda progress: None) -> AsyncIterator[bytes]:
         """The frames of `plan`, without an `end`; `on_sent` is told what was handed on so far."""
-        if not plan:
-            return
-        if plan not in self._shelves:
-            self._shelves[plan] = _Shelf(len(self._shelves), plan, self._reader)
-        shelf, number, progress = self._shelves[plan], 0, Progress()
-        while True:
-            block = await self._block(shelf, number)
-            if block.after is not None:
-                self._ahead(shelf, number + 1)
-            if block.data:
-                yield block.data
-            progress = progress.plus(block.sent, block.files)
-            on_sent(progress)
-            if block.after is None:
-                return
-            number += 1
+        progress = Progress()
+        shelves = [self._shelf(run) for run in runs(plan)]
+        for shelf, following in zip_longest(shelves, shelves[1:]):
+            number, more = 0, True
+            while more:
+                block = await self._block(shelf, number)
+                number, more = number + 1, block.after is not None
+                if more:
+                    self._ahead(shelf, number)
+                elif following is not None:
+                    self._ahead(following, 0)
+                if block.data:
+                    yield block.data
+                progress = progress.plus(block.sent, block.files)
+                on_sent(progress)
+
+    def _shelf(self, run: Plan) -> _Shelf:
+        shelf = self._shelves.get(run)
+        if shelf is None:
+            shelf = self._shelves[run] = _Shelf(len(self._shelves), run, self._reader)
+        return shelf
 
     def _reader(self, plan: Plan, cursor: _Cursor) -> _Reader:
         return _Reader(self._objects, self._deltas, plan, cursor, self._lose)
@@ -117,7 +124,7 @@ class Blocks:
 
 
 class _Shelf:
-    """One plan: where its blocks begin, as far as that is known, and a reader that stands behind the last one.
+    """One run: where its blocks begin, as far as that is known, and a reader that stands behind the last one.
 
     The reader goes through each content from its beginning to its end, so the objects can check it. Who comes later and
     finds a block gone reads that one alone.

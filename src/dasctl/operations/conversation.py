@@ -180,8 +180,7 @@ class Conversation:
 
     def _sizes(self, course: Course, wanted: Iterable[str]) -> dict[str, int]:
         """The raw sizes of those contents that are in the instance's own slice, and no others."""
-        own = self.run.deltas.sizes(course.want.slice)
-        return {digest: own[digest] for digest in wanted if digest in own}
+        return self.run.deltas.sizes(course.want.slice, wanted)
 
     def _judge(self, courses: Sequence[Course], reply: Reply) -> None:
         rows = verdicts.read_all(reply.header, [c.want.slice.instance for c in courses], self.node)
@@ -240,7 +239,8 @@ class Conversation:
             return replace(want, expect=None, parts={}, trusted=False)
         standing = verdict.at.standing
         taking_over = verdict.name in run.override
-        if standing != want.expect and run.ctx.history.find(standing) is None and not taking_over:
+        known = standing == want.expect or verdicts.is_known(run.ctx.history, verdict.at)
+        if not known and not taking_over:
             raise verdicts.unknown_revision(verdict, self.node)
         missing = set(verdict.more.get("missing") or ())
         parts = {} if missing else verdict.parts

@@ -51,6 +51,7 @@ class Weights:
         self.changed: dict[str, bytes] = {}
         self._objects = objects
         self._paths = paths
+        self._items: dict[tuple[str, str | None, int], Item] = {}  # the same for all nodes
         self._packed: dict[str, int] = {}
         self._deltas: dict[tuple[str, str], int | None] = {}
         self._lock = threading.Lock()
@@ -78,8 +79,14 @@ class Weights:
             self.changed.update(self._objects.keep(missing))
 
     def _item(self, order: Order, digest: str, size: int) -> Item:
-        straight = whole(digest, size, self._weight(digest, size), order.offsets.get(digest, 0))
-        base = order.ancestors.get(digest)
+        key = digest, order.ancestors.get(digest), order.offsets.get(digest, 0)
+        found = self._items.get(key)
+        if found is None:
+            found = self._items[key] = self._weighed(size, *key)
+        return found
+
+    def _weighed(self, size: int, digest: str, base: str | None, offset: int) -> Item:
+        straight = whole(digest, size, self._weight(digest, size), offset)
         delta = self._delta(base, digest, size) if base is not None else None
         if delta is None or delta >= straight.travels:
             return straight
