@@ -24,6 +24,7 @@ from dasctl.cli import (
     log_commands,
     node_commands,
     service_commands,
+    software_commands,
     synchronisation_commands,
 )
 from dasctl.cli.log_commands import DASHES
@@ -38,6 +39,7 @@ PANELS: tuple[tuple[str, Mapping[str, Callable[..., Any]]], ...] = (
     ("Configuration", configuration_commands.COMMANDS),
     ("Life cycle", life_cycle_commands.COMMANDS),
     ("Synchronisation", synchronisation_commands.COMMANDS),
+    ("Software of nodes", software_commands.COMMANDS),
     ("Logs and diagnosis", log_commands.COMMANDS),
     ("On a node", local_commands.COMMANDS),
     ("Services", service_commands.COMMANDS),

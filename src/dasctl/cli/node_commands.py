@@ -98,11 +98,16 @@ def delete_node_ssh(ctx: typer.Context, name: str = _NODE) -> int:
 
 def list_nodes(
     ctx: typer.Context,
-    long: bool = typer.Option(False, "--long", "-l", help="Also port, user, key, directory and jump host."),
+    long: bool = typer.Option(
+        False,
+        "--long",
+        "-l",
+        help="Also port, user, key, directory, jump host, and the releases of software that the node has.",
+    ),
 ) -> int:
     """List the nodes as they are written down.
 
-    No node is asked; `ping-node-ssh` does that.
+    No node is asked, but for its releases of software with `--long`; `ping-node-ssh` checks whether they can be used.
 
         dasctl list-nodes --long
     """

@@ -135,6 +135,11 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("key", long=True),
         _column("dir", long=True),
         _column("jump", long=True),
+        _column("software"),
+        _column("current", long=True),
+        _column("installed", long=True),
+        _column("software_bytes", as_size, title="takes", long=True),
+        _column("free_bytes", as_size, title="free", long=True),
     ),
     "ping-node-ssh": (
         _column("node"),
@@ -212,6 +217,14 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
         _STARTED,
     ),
     "setup-ssh": (_column("node"), _column("status")),
+    "install-node": (
+        _column("node"), _column("status"), _column("version"), _column("current"), _column("files_changed"),
+        _column("copied"), _column("bytes_sent"), _column("seconds"),
+    ),
+    "upgrade-node": (
+        _column("node"), _column("status"), _column("version"), _column("before"), _column("restarted"), _column("seconds"),
+    ),
+    "uninstall-node": (_column("node"), _column("status"), _column("version"), _column("files"), _column("bytes")),
     "explain": (
         *(_column(key) for key in ("path", "instance", "status", "goes_as", "layer", "pattern", "place", "size")),
         *(_column(key) for key in ("modtime", "sha256")),
@@ -225,6 +238,7 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
         _column("bytes_read"),
     ),
     "take-over": (*INSTANCE, _column("status"), _column("revision")),
+    "tail-log": (),
     "run": (*INSTANCE, *(_column(key) for key in ("status", "code", "seconds", "more", "out", "err"))),
 }  # fmt: skip
 

@@ -5,8 +5,13 @@ What lives here: plain values without behaviour. What must not: protocols (`oper
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dasctl.core.slices import Part  # of use to few commands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,22 @@ class Unpacked:
 
     files: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRelease:
+    """A release of software that is about to be installed. `folder`: what is to be kept on the DAS, staged; `contents`:
+    SHA-256 to the file below the domain's folder that holds it now; `stripped`: the folder that all lay in, "" for none.
+    """
+
+    version: str
+    archive: str
+    part: Part
+    contents: Mapping[str, bytes]
+    folder: Path
+    stripped: str
+    files: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

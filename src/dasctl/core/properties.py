@@ -3,8 +3,8 @@
 What lives here: the order instance > cluster > config > domain, the built-in names, nesting, quoting. What must not:
 judgement of entries (`validate.py`), the file.
 
-A template is text with `${name}`; `$${` is a literal `${`. The folders `instance.dir` and `node.dir` are known to the
-node alone, so they stay in values as `${instance.dir}` and become the shell's own variables in commands.
+A template is text with `${name}`; `$${` is a literal `${`. The folders `instance.dir`, `node.dir` and `node.software` are
+known to the node alone, so they stay in values as `${instance.dir}` and become the shell's own variables in commands.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from dasctl.core.here_documents import Body, body_of
 from dasctl.core.names import is_property
 
 # Built-in names that the node fills in, and the variables in which its shell finds them.
-FOLDERS = {"instance.dir": "DASCTL_INSTANCE_DIR", "node.dir": "DASCTL_NODE_DIR"}
+FOLDERS = {
+    "instance.dir": "DASCTL_INSTANCE_DIR", "node.dir": "DASCTL_NODE_DIR", "node.software": "DASCTL_NODE_SOFTWARE",
+}  # fmt: skip
 BUILT_IN = (
-    "domain.name", "domain.id", "node.name", "node.host", "node.dir",
+    "domain.name", "domain.id", "node.name", "node.host", "node.dir", "node.software",
     "cluster.name", "config.name", "instance.name", "instance.dir",
 )  # fmt: skip
 
@@ -143,6 +145,7 @@ def scope(domain: Domain, instance: str) -> Scope:
         "node.name": (entry.node,),
         "node.host": (domain.nodes[entry.node].host,),
         "node.dir": (Folder("node.dir"),),
+        "node.software": (Folder("node.software"),),
         "cluster.name": (entry.cluster or "",),
         "config.name": (config,),
         "instance.name": (instance,),

@@ -51,13 +51,17 @@ def _new_in(data: bytes, before: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def needed(ctx: Context, found: Slices) -> Iterator[str]:
-    """All contents that a kept revision or an acknowledged part has, and those of `found`. Reads all kept parts."""
+    """All contents that a kept revision or an acknowledged part has, those of `found`, and of the releases of software.
+    Reads all kept parts.
+    """
     yield from found.definitions
     for data in found.repository.values():
         yield from _contents_of(data)
     for digest in ctx.history.parts():
         if digest not in found.repository:
             yield from _contents_of(ctx.history.part(digest) or b"")
+    for data in ctx.releases.manifests() if ctx.releases is not None else ():
+        yield from _contents_of(data)
 
 
 def _contents_of(data: bytes) -> Iterator[str]:

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dasctl.core.domain import Criterion, Domain, Node
 from dasctl.core.edits import Edit
-from dasctl.core.exchange import PHASES, BundleFile, Event, HostKey, Kept, Piece, Reply, Unpacked, Who
+from dasctl.core.exchange import (
+    PHASES,
+    BundleFile,
+    Event,
+    HostKey,
+    Kept,
+    NewRelease,
+    Piece,
+    Reply,
+    Unpacked,
+    Who,
+)
 from dasctl.core.failures import Failure, News
 from dasctl.core.moves import Move, Touch
 from dasctl.core.slices import Scan
@@ -28,9 +39,9 @@ if TYPE_CHECKING:
     from dasctl.operations.member_ports import Members  # of use on nodes only
 
 __all__ = [
-    "PHASES", "Acknowledged", "Archives", "BundleFile", "Bundles", "Clock", "Context", "Event", "History", "HostKey", "HostKeys",
-    "Link", "Links", "Move", "Objects", "Piece", "Reply", "Repository", "Store", "Touch", "Who", "Working",
-    "Written",
+    "PHASES", "Acknowledged", "Archives", "BundleFile", "Bundles", "Clock", "Context", "Event", "History", "HostKey",
+    "HostKeys", "Link", "Links", "Move", "NewRelease", "Objects", "Piece", "Releases", "Reply", "Repository", "Store",
+    "Touch", "Who", "Working", "Written",
 ]  # fmt: skip
 
 
