@@ -127,6 +127,18 @@ def test_a_dry_run_of_an_import_changes_nothing(world: World) -> None:
     assert not world.instance("web1").exists()
 
 
+def test_a_dry_run_in_words_says_what_would_be(world: World) -> None:
+    file = export(world, "web1")
+    run(file)
+    said = [sys.executable, "-I", str(file), "--dry-run"]
+    nothing = subprocess.run(said, capture_output=True, text=True, timeout=120, check=True)
+    assert nothing.stdout.splitlines()[0] == "web1  dry run  nothing would change"
+    (world.instance("web1") / "docroot/empty").unlink()
+    would = subprocess.run(said, capture_output=True, text=True, timeout=120, check=True)
+    assert "web1: docroot/empty is missing: would be restored" in would.stdout.splitlines()
+    assert not (world.instance("web1") / "docroot/empty").exists()
+
+
 def test_standard_tools_open_it(world: World) -> None:
     file = export(world, "web")
     with zipfile.ZipFile(file) as archive:

@@ -89,19 +89,31 @@ def _show(manifest: dict[str, Any], rows: list[dict[str, Any]], options: Any) ->
     for row in rows:
         name = row["instance"]
         if "error" not in row and not (options.quiet and row["status"] == importing.UNCHANGED):
-            _say("%s  %s%s" % (name, row["status"] if not options.dry_run else "dry run", _counts(row)))
+            _say("%s  %s%s" % (name, *_done(row, options.dry_run)))
         if options.dry_run:
             for change in row.get("changes", ()):
                 _say("%s  %s  %s" % (name, change["why"], change["path"]))
         for item in row["deviations"]:
-            aside = ", the file is kept in %s" % item["aside"] if item.get("aside") else ""
-            _say("%s: %s is %s: %s%s" % (name, item["path"], item["kind"], item["action"], aside))
+            _say("%s: %s is %s: %s" % (name, item["path"], item["kind"], _answer(item, options.dry_run)))
         for item in row.get("problems", ()):
             _complain("%s: %s: %s" % (name, item["path"], item["message"]), "")
         if "error" in row:
             _complain("%s: %s" % (name, row["error"]["message"]), row["error"]["hint"])
     if not options.quiet:
         _say("revision %d of the domain %s" % (manifest["lead"]["revision"], manifest["domain"]["name"]))
+
+
+def _done(row: dict[str, Any], dry_run: bool) -> tuple[str, str]:
+    if not dry_run:
+        return row["status"], _counts(row)
+    return "dry run", _counts(row) or "  nothing would change"
+
+
+def _answer(item: dict[str, Any], dry_run: bool) -> str:
+    """What becomes of a file that was changed on the node."""
+    if dry_run:
+        return "would be " + str(item["action"])
+    return item["action"] + (", the file is kept in %s" % item["aside"] if item.get("aside") else "")
 
 
 def _counts(row: dict[str, Any]) -> str:
