@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from dasctl.core.elsewhere import CarriedFile, Place
     from dasctl.core.moves import Move, Touch
     from dasctl.operations.member_ports import Outside
+    from dasctl.remote.manifest import Entry
 
 AGAIN = "run the command again: it finishes what was begun"
 
@@ -105,17 +106,19 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
         bundles=_LateBundles(), archives=_LateArchives(), releases=_LateReleases(root),
-        rollouts=FolderRollouts(root),
+        rollouts=FolderRollouts(root), backups=_LateBackups(),
     )  # fmt: skip
 
 
 def outside(options: Options, on_event: Callable[[Event], None]) -> Outside:
     """What an operation without a domain is given."""
+    from dasctl.adapters.backup_file import FolderBackups
     from dasctl.adapters.coordinates import FolderNodeDirs
     from dasctl.adapters.das_link import SshDas
     from dasctl.adapters.embedded_server import EmbeddedServer
     from dasctl.adapters.local import LocalLinks
     from dasctl.adapters.machine import this_machine
+    from dasctl.adapters.restored import FolderRestoring
     from dasctl.operations.member_ports import Outside
 
     return Outside(
@@ -123,6 +126,8 @@ def outside(options: Options, on_event: Callable[[Event], None]) -> Outside:
         wait_s=options.wait_s, machine=this_machine(), local_links=LocalLinks(), ssh_server=EmbeddedServer(),
         das=SshDas(timeout_s=options.timeout_s),
         node_dirs=FolderNodeDirs(home=Path.home(), current=Path.cwd(), environment=os.environ),
+        backups=FolderBackups(), restoring=FolderRestoring(),
+        open_domain=lambda root: connected(replace(options, domain=root), on_event),
     )  # fmt: skip
 
 
@@ -186,10 +191,22 @@ class _LateWorking:
     def put(self, moves: Sequence[Move], touches: Sequence[Touch] = ()) -> None:
         self._made().put(moves, touches)
 
+    def write(self, at: Path, entries: Sequence[Entry], content: Callable[[str], Iterable[bytes]]) -> None:
+        self._made().write(at, entries, content)
+
     def _made(self) -> FolderWorking:
         from dasctl.adapters.working import FolderWorking
 
         return FolderWorking(self._root)
+
+
+class _LateBackups:
+    """ports.Backups, imported when there is something to do with one."""
+
+    def __getattr__(self, name: str) -> Any:
+        from dasctl.adapters.backup_file import FolderBackups
+
+        return getattr(FolderBackups(), name)
 
 
 class _LateBundles:

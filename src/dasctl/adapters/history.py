@@ -12,16 +12,17 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dasctl.adapters import failures_table
+from dasctl.adapters import failures_table, outcomes_table
 from dasctl.core.chain import check_chain, check_epoch, check_restart
 from dasctl.core.failures import Failure, News
 from dasctl.core.stamps import Acknowledged, Revision, Standing
+from dasctl.core.telling import Told
 from dasctl.errors import FormatTooNew, HistoryError
 from dasctl.remote.manifest import digest_of
 
@@ -201,6 +202,16 @@ class SqliteHistory:
         with self._writing() as database:
             failures_table.write(database, news)
 
+    def tell(self, told: Told) -> None:
+        """See `ports.History`."""
+        with self._writing() as database:
+            outcomes_table.write(database, _Rows(database), told)
+
+    def told(self, revisions: Sequence[int]) -> list[Told]:
+        """See `ports.History`."""
+        with self._reading() as rows:
+            return outcomes_table.read(rows, revisions)
+
     def part(self, digest: str) -> bytes | None:
         """See `ports.History`. A part whose bytes were damaged counts as not kept."""
         last = self._last
@@ -245,6 +256,34 @@ class SqliteHistory:
             last = _Rows(database)("SELECT max(number) FROM revisions", ())[0][0]
             check_restart(last or 0, number)
             _set(database, "next", number)
+
+    def restored(self, epoch: int) -> None:
+        """See `ports.History`."""
+        with self._writing() as database:
+            _set(database, "restored", epoch)
+
+    def outranks(self, epoch: int) -> bool:
+        """See `ports.History`."""
+        with self._reading() as rows:
+            return epoch < _setting(rows, "restored", 0)
+
+    def copy_to(self, path: Path) -> None:
+        """Copy the whole database into the new file `path` while others write; SQLite sees to it that it is of one moment.
+
+        Raises HistoryError where there is none.
+        """
+        with self._lock, self._translated():
+            database = self._opened(create=False)
+            if database is None:
+                raise HistoryError(
+                    f"there is no history yet: {self._path}", hint="record one: dasctl sync-domain"
+                )
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            copy = type(database)(os.fsencode(path))
+            try:
+                database.backup(copy)
+            finally:
+                copy.close()
 
     def verify(self) -> int:
         """See `ports.History`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from dasctl.adapters.outcomes_table import MOST
 from dasctl.core.chain import check_chain, check_epoch, check_restart
 from dasctl.core.failures import Failure, News
 from dasctl.core.stamps import Acknowledged, Revision, Standing
+from dasctl.core.telling import Told
 
 KEPT_REVISIONS = 20
 
@@ -18,12 +20,14 @@ class MemoryHistory:
     def __init__(self, *, kept: int = KEPT_REVISIONS) -> None:
         self._kept = max(kept, 1)
         self._epoch = 1
+        self._restored = 0
         self._next = 1
         self._chain: list[Revision] = []
         self._parts: dict[str, bytes] = {}
         self._of_revision: dict[int, frozenset[str]] = {}
         self._acknowledged: dict[str, Acknowledged] = {}
         self._failures: dict[str, Failure] = {}
+        self._told: list[Told] = []
 
     def epoch(self) -> int:
         return self._epoch
@@ -74,6 +78,14 @@ class MemoryHistory:
         for instance in news.mended:
             self._failures.pop(instance, None)
 
+    def tell(self, told: Told) -> None:
+        if self._told and self._told[-1].same_as(told):
+            told = replace(told, times=self._told.pop().times + 1)
+        self._told = [*self._told, told][-MOST:]
+
+    def told(self, revisions: Sequence[int]) -> list[Told]:
+        return [told for told in self._told if told.revision in revisions]
+
     def part(self, digest: str) -> bytes | None:
         return self._parts.get(digest)
 
@@ -90,6 +102,14 @@ class MemoryHistory:
     def restart_at(self, number: int) -> None:
         check_restart(self._chain[-1].number if self._chain else 0, number)
         self._next = number
+
+    def restored(self, epoch: int) -> None:
+        """See `ports.History`."""
+        self._restored = epoch
+
+    def outranks(self, epoch: int) -> bool:
+        """See `ports.History`."""
+        return epoch < self._restored
 
     def verify(self) -> int:
         return check_chain(self._chain)

@@ -122,7 +122,7 @@ class FolderObjects:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Here no object is removed, by no process: somebody reads what may be needed no more. Waits for one that removes."""
+        """Here nobody removes objects: what may be needed no more is read. Waits for a command that removes some."""
         handle = self._folder_opened()
         try:
             if handle is not None:
@@ -155,7 +155,7 @@ class FolderObjects:
 
     def files(self) -> Iterator[bytes]:
         """The files of all objects, in order."""
-        for folder in sorted(self._folders()) if os.path.isdir(self._folder) else ():
+        for folder in sorted(self._folders()) if os.path.exists(self._folder) else ():
             for name in sorted(os.listdir(folder)):
                 if len(name) == 64:
                     yield folder + b"/" + name

@@ -14,6 +14,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dasctl.cli import (
+    application_commands,
+    backup_commands,
     cluster_commands,
     configuration_commands,
     domain_commands,
@@ -34,8 +36,10 @@ from dasctl.errors import UsageError
 
 PANELS: tuple[tuple[str, Mapping[str, Callable[..., Any]]], ...] = (
     ("Domain", domain_commands.COMMANDS),
+    ("History", backup_commands.COMMANDS),
     ("Nodes", node_commands.COMMANDS),
     ("Clusters and instances", cluster_commands.COMMANDS),
+    ("Applications", application_commands.COMMANDS),
     ("Configuration", configuration_commands.COMMANDS),
     ("Life cycle", life_cycle_commands.COMMANDS),
     ("Synchronisation", synchronisation_commands.COMMANDS),

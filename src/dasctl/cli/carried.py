@@ -3,6 +3,7 @@
 A parameter says so in its declaration, and then works with `--das` as it does without:
 
     archive: Path = typer.Argument(..., parser=FROM_HERE)       a file or a folder that the command reads
+    file: Path = typer.Argument(..., parser=FROM_EITHER)        the same, or if there is none here, one of the other machine
     file: Path = typer.Option(..., "--to", parser=TO_HERE)      a file that it writes
     folder: Path = typer.Option(..., "--to", parser=INTO_HERE)  a folder that it writes files into
     words: list[str] = typer.Argument(..., parser=LAST_TO_HERE) the last of these words is a file that it writes
@@ -35,6 +36,7 @@ class Carried:
 
     way: Way
     last: bool = False
+    if_here: bool = False  # where there is none on this machine, the word is about the other one
     __name__ = "path"  # click names types of values by it
 
     def __call__(self, value: str | Path) -> Any:
@@ -43,6 +45,7 @@ class Carried:
 
 FROM_HERE = Carried(Way.UP)
 TO_HERE = Carried(Way.FILE_DOWN)
+FROM_EITHER = Carried(Way.UP, if_here=True)
 INTO_HERE = Carried(Way.FOLDER_DOWN)
 LAST_TO_HERE = Carried(Way.FILE_DOWN, last=True)
 
@@ -163,6 +166,7 @@ def carried(found: Sequence[Given]) -> list[Given]:
     """Those of the values that are files, in the order in which they stand."""
     files = [given for given in found if given.value is not None and (mark_of(given.param) is not None)]
     lasts = {id(given.param): given for given in files}
+    files = [each for each in files if not _mark(each).if_here or Path(str(each.value)).expanduser().exists()]
     return sorted(
         (each for each in files if not _mark(each).last or lasts[id(each.param)] is each),
         key=lambda each: each.place,

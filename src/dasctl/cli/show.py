@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dasctl.cli import dotted_screen, messages, tables, text
+from dasctl.cli import backup_screen, dotted_screen, messages, tables, text
 from dasctl.cli.bundle_screen import show_export
 from dasctl.cli.comparison_screen import deviations_summary, show_diff
 from dasctl.cli.dry_run_screen import show_dry_run
 from dasctl.cli.explanation_screen import show_explained
+from dasctl.cli.rolling_screen import HEADINGS, is_unfinished, rows_of
 from dasctl.cli.run_screen import show_run
 from dasctl.cli.screen import Screen
 from dasctl.cli.summary import changes, summary_of
@@ -25,8 +26,8 @@ FOLD_ABOVE = 8  # equal rows of an action: fewer are read at a glance
 def show_results(outcome: Outcome, screen: Screen, *, long: bool = False) -> None:
     """Print what `outcome` holds on standard output, as the settings ask."""
     settings = screen.settings
-    if settings.quiet and _nothing_new(outcome):
-        pass
+    if outcome.command == "tail-log" or (settings.quiet and _nothing_new(outcome)):
+        pass  # the lines of logs were shown when they came
     elif outcome.command in dotted_screen.COMMANDS:
         dotted_screen.show_dotted(outcome, screen)
     elif settings.terse:
@@ -96,6 +97,8 @@ def _show_text(outcome: Outcome, screen: Screen, *, long: bool) -> None:
         show_diff(outcome, screen)
     elif outcome.command == "export-sync-bundle":
         show_export(outcome, screen)
+    elif outcome.command in backup_screen.COMMANDS:
+        backup_screen.show_backup(outcome, screen)
     elif outcome.command == "explain":
         show_explained(outcome, screen)
     elif outcome.command == "run":
@@ -181,11 +184,15 @@ _NOTHING = {
     "list-nodes": "no nodes; `dasctl create-node-ssh NAME --nodehost HOST` adds one",
     "list-clusters": "no clusters; `dasctl create-cluster NAME` adds one",
     "list-instances": "no instances; `dasctl create-instance NAME --node NODE` adds one",
+    "list-applications": "no applications; `dasctl deploy ARCHIVE --target TARGET` adds one",
     "history": "no revisions yet",
 }
 
 
 def _show_action(outcome: Outcome, screen: Screen) -> None:
+    if is_unfinished(outcome):
+        print_rows(rows_of(outcome, screen), screen, headings=list(HEADINGS))
+        return
     if outcome.status == UNCHANGED and not screen.settings.verbose and summary_of(outcome):
         _show_deviations(outcome, screen)
         return

@@ -8,12 +8,21 @@ from dasctl.cli import tables, text
 from dasctl.cli.dry_run_screen import dry_run_summary
 from dasctl.core.outcome import FAILED, REFUSED, SKIPPED, UNCHANGED, UNREACHABLE, Outcome, Result
 
-SYNCHRONISING = frozenset(("sync-instance", "sync-cluster", "sync-domain", "sync-local-instance"))
+SYNCHRONISING = frozenset(
+    (
+        "sync-instance", "sync-cluster", "sync-domain", "sync-local-instance", "deploy", "redeploy", "undeploy", "enable",
+        "disable", "rollback-application",
+    )
+)  # fmt: skip
 
 
 def summary_of(outcome: Outcome) -> str:
     """What a person wants to know in one line; empty where the rows or notes say it all."""
-    if outcome.command in (*tables.READING, "export-sync-bundle", "run") or not outcome.results:
+    if (
+        outcome.command
+        in (*tables.READING, "export-sync-bundle", "backup-domain", "restore-domain", "run", "tail-log")
+        or not outcome.results
+    ):
         return ""
     epoch = f", epoch {outcome.data['epoch']}" if "epoch" in outcome.data else ""
     at = f" (revision {outcome.revision}{epoch})" if outcome.revision is not None else ""

@@ -167,6 +167,7 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("pid"),
         _column("since", as_age, title="up"),
         _column("revision"),
+        _column("software"),
         _column("requires_restart", as_flag, title=""),
         _column("failed_command", as_command, title="failed last", long=True),
         _column("failed_when", as_age, title="ago", long=True),
@@ -177,6 +178,33 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("size", as_size),
         _column("modtime", as_modtime, title="changed"),
         _column("path", as_path),
+    ),
+    "list-applications": (
+        _column("application"),
+        _column("version"),
+        _column("active", long=True),
+        _column("targets", as_names),
+        _column("enabled", as_names, long=True),
+        _column("disabled", as_names),
+        _column("instances", as_names, long=True),
+        _column("when", as_moment, title="deployed", long=True),
+        _column("who", long=True),
+        _column("host", long=True),
+        _column("archive", as_path, long=True),
+        _column("bytes", as_size, title="takes", long=True),
+        _column("files", long=True),
+        _column("sha256", as_digest, long=True),
+        _column("from", as_path, long=True),
+    ),
+    "list-backups": (
+        _column("made", as_moment),
+        _column("domain"),
+        _column("revision"),
+        _column("history"),
+        _column("size", as_size),
+        _column("file", as_path),
+        _column("when", as_moment, title="revision of", long=True),
+        _column("who", long=True),
     ),
     "history": (
         _column("revision"),
@@ -216,6 +244,10 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
         ),
         _STARTED,
     ),
+    **dict.fromkeys(
+        ("deploy", "redeploy", "undeploy", "enable", "disable", "rollback-application"),
+        (*_SYNCHRONISATION, _column("state")),
+    ),
     "setup-ssh": (_column("node"), _column("status")),
     "install-node": (
         _column("node"), _column("status"), _column("version"), _column("current"), _column("files_changed"),
@@ -232,6 +264,11 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
     "diff-instance": (*INSTANCE, _column("kind"), _column("path")),
     "export-sync-bundle": (
         _column("file"), _column("size"), _column("sha256"), _column("since"), _column("contents"), _column("bytes"),
+    ),
+    "backup-domain": tuple(_column(key) for key in ("file", "revision", "when", "size", "history", "files", "removed")),
+    "restore-domain": tuple(
+        _column(key)
+        for key in ("status", "domain_dir", "file", "revision", "as_revision", "epoch", "before", "reached", "away")
     ),
     "import-sync-bundle": (
         *INSTANCE, _column("status"), _column("revision"), _column("files_changed"), _column("files_deleted"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from dasctl.core.stamps import Standing
 from dasctl.errors import GuardRefused, OperationFailed, ProtocolError
@@ -25,6 +25,14 @@ _LISTS = {
     "changes": ("path", "why"),
     "problems": ("path", "message"),
 }
+
+
+class Chain(Protocol):
+    """What this judgement asks of a history (`ports.History`)."""
+
+    def find(self, standing: Standing) -> object | None: ...
+
+    def outranks(self, epoch: int) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +156,13 @@ def unknown_revision(verdict: Verdict, node: str) -> GuardRefused:
         "another copy has administered it since, or this one has lost its history",
         hint="use the other copy; if this one shall have authority from now on: dasctl take-over",
     )
+
+
+def is_known(history: Chain, at: At) -> bool:
+    """Whether this history may lead an instance on from where it stands: it had that revision, or it was restored since and
+    took over, so that whoever led the instance there had authority no more.
+    """
+    return history.find(at.standing) is not None or history.outranks(at.epoch)
 
 
 def failure(verdict: Verdict, node: str) -> OperationFailed:

@@ -76,7 +76,7 @@ async def command(
 
 def _judged(ctx: Context, node: str, verdict: Verdict) -> Answer:
     match verdict.verdict:
-        case words.STANDS if verdict.at is not None and ctx.history.find(verdict.at.standing) is None:
+        case words.STANDS if verdict.at is not None and not verdicts.is_known(ctx.history, verdict.at):
             return Answer(verdict=verdict, error=verdicts.unknown_revision(verdict, node))
         case words.REFUSED:
             return Answer(verdict=verdict, error=verdicts.refusal(verdict, node))

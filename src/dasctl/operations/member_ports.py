@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dasctl.core.coordinates import Coordinates, Machine
-from dasctl.operations.ports import Clock, Event, Links, Store, Who
+from dasctl.operations.backup_ports import Backups, Restoring
+from dasctl.operations.ports import Clock, Context, Event, Links, Store, Who
 
 
 class MemberChannel(Protocol):
@@ -170,3 +171,6 @@ class Outside:
     wait_s: float = 0.0
     timeout_s: float = 10.0
     on_event: Callable[[Event], None] = field(default=lambda event: None)
+    backups: Backups | None = None  # for the commands of backups alone, as are these two
+    restoring: Restoring | None = None
+    open_domain: Callable[[Path], Context] | None = None

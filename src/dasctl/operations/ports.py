@@ -29,6 +29,7 @@ from dasctl.core.failures import Failure, News
 from dasctl.core.moves import Move, Touch
 from dasctl.core.slices import Scan
 from dasctl.core.stamps import Acknowledged, Revision, Standing
+from dasctl.core.telling import Told
 from dasctl.core.tolerance import Tolerance
 from dasctl.remote.manifest import Entry
 from dasctl.remote.words import BEAT_S
@@ -36,6 +37,7 @@ from dasctl.remote.words import BEAT_S
 if TYPE_CHECKING:
     from dasctl.core.archives import Limits  # of use to few commands
     from dasctl.core.bundles import Plan  # of use to one command only
+    from dasctl.operations.backup_ports import Backups  # of use to few commands
     from dasctl.operations.member_ports import Members  # of use on nodes only
 
 __all__ = [
@@ -76,6 +78,9 @@ class Store(Protocol):
 
     def written(self) -> Written:
         """What stands in `domain.yaml`, and where. Raises InvalidDomain where it is not YAML."""
+
+    def parsed(self, text: bytes) -> Domain:
+        """The domain that a text of domain.yaml describes, such as an earlier one. Raises InvalidDomain, FormatTooNew."""
 
     def warnings(self, domain: Domain) -> tuple[str, ...]:
         """What is valid and yet surprising, a line each."""
@@ -147,6 +152,13 @@ class Working(Protocol):
         All is on the disk when this returns. A command that is killed on the way has done nothing, or the next
         `domain_locked()` does the rest. Raises OperationFailed with nothing changed; where the disk fails in the middle of
         it, the message says that the change was begun, and the next lock tries to finish it before anything else.
+        """
+
+    def write(self, at: Path, entries: Sequence[Entry], content: Callable[[str], Iterable[bytes]]) -> None:
+        """Make at `at`, in a `making()` folder, what `entries` say: the first is its top, the others lie in it, each after
+        its folder. Modes and modtimes are those of the entries; `content` gives a file by its SHA-256 (hex).
+
+        Raises OperationFailed with nothing changed (the disk is full), and what `content` raises.
         """
 
 
@@ -230,6 +242,15 @@ class History(Protocol):
     def forget(self, instance: str) -> None:
         """Drop what is remembered of an instance that is no more."""
 
+    def tell(self, told: Told) -> None:
+        """Keep what a command amounted to, for the story; what tells the same as the last one is counted. Atomic.
+
+        The last ones are kept, some thousands.
+        """
+
+    def told(self, revisions: Sequence[int]) -> list[Told]:
+        """What was told of commands that ended at these revisions, in order."""
+
     def part(self, digest: str) -> bytes | None:
         """The canonical bytes of a part that is still kept."""
 
@@ -243,6 +264,14 @@ class History(Protocol):
         """Let the next revision of an empty or lower history have this number (take-over). The chain goes on.
 
         Raises HistoryError if the history already has that number or a higher one.
+        """
+
+    def restored(self, epoch: int) -> None:
+        """Remember that this history came out of a backup, and has authority from `epoch` on."""
+
+    def outranks(self, epoch: int) -> bool:
+        """Whether an instance that was led to a place in `epoch` may be led on from there, even if this history has never
+        had that place: it came out of a backup since then, and took over.
         """
 
     def verify(self) -> int:
@@ -438,6 +467,7 @@ class Context:
     )
     members: Members | None = None  # for serve-members and member-key alone
     bundles: Bundles | None = None  # for export-sync-bundle alone
+    backups: Backups | None = None  # for the commands of backups alone
     rollouts: Rollouts | None = None  # for rolling changes alone
     archives: Archives | None = None  # for what is deployed or installed
     releases: Releases | None = None  # of the servers' own software
