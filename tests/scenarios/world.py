@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dasctl.adapters.archives import FileArchives
 from dasctl.adapters.bundles import ZipBundles
 from dasctl.adapters.clock import ManualClock
 from dasctl.adapters.memory_history import MemoryHistory
@@ -186,7 +187,7 @@ class World:
             links=self.links, host_keys=self.keys,
             clock=self.clock, who=Who(user="anna", host=own.host, command=command), on_event=self.events.append,
             ask=self._answered if self.answer is not None else None,
-            bundles=ZipBundles(), rollouts=self.rollouts, **more,
+            bundles=ZipBundles(), archives=FileArchives(), rollouts=self.rollouts, **more,
         )  # fmt: skip
 
     def _answered(self, question: str) -> bool:

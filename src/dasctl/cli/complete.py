@@ -31,6 +31,10 @@ def configs(incomplete: str) -> list[str]:
     return _beginning(incomplete, _names("configs"))
 
 
+def applications(incomplete: str) -> list[str]:
+    return _beginning(incomplete, _names("applications"))
+
+
 def targets(incomplete: str) -> list[str]:
     """All that a target can be; behind a comma, the next one of a list."""
     if _behind_colon(os.environ):

@@ -28,7 +28,7 @@ def resolve(domain: Domain, targets: Sequence[str]) -> tuple[str, ...]:
     A cluster or a node without instances is none; a pattern with `*` that matches nothing is an error.
     """
     wanted: set[str] = set()
-    for word in _words(targets):
+    for word in words_of(targets):
         wanted.update(_one(domain, word))
     return tuple(name for name in domain.instances if name in wanted)
 
@@ -38,7 +38,7 @@ def resolve_nodes(domain: Domain, names: Sequence[str]) -> tuple[str, ...]:
     if not names:
         return tuple(domain.nodes)
     wanted: set[str] = set()
-    for word in _words(names):
+    for word in words_of(names):
         wanted.update(_nodes(domain, word.removeprefix(NODE_PREFIX)))
     return tuple(name for name in domain.nodes if name in wanted)
 
@@ -96,7 +96,7 @@ def _folded(key: tuple[str, str, int] | str, numbers: list[str]) -> str:
     return f"{stem}[{text}]{tail}"
 
 
-def _words(targets: Sequence[str]) -> list[str]:
+def words_of(targets: Sequence[str]) -> list[str]:
     """The single words of lists; commas within brackets belong to a pattern."""
     found = []
     for target in targets:
