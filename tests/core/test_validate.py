@@ -105,6 +105,16 @@ RULES = [
     (f"{C}/stop", {"signal": "TREM"}, "no signal named 'TREM'; did you mean 'TERM'?"),
     (f"{C}/stop", {"signal": "TERM", "command": "x"}, "only one of signal, command can be given"),
     (f"{C}/reload", {}, "configs/c/reload: one of signal, command must be given"),
+    (f"{C}/drain", {}, "configs/c/drain"),
+    (f"{C}/drain", {"command": " "}, "configs/c/drain/command: an empty command"),
+    (
+        f"{C}/drain",
+        {"command": "x", "wait": "2 seconds"},
+        "configs/c/drain/wait: '2 seconds' is not a duration",
+    ),
+    (f"{C}/drain", {"command": "x ${nix}"}, "configs/c/drain/command: no property named 'nix'"),
+    (f"{C}/undrain", {"command": "x", "timeout": "x"}, "configs/c/undrain/timeout: 'x' is not a duration"),
+    (f"{C}/undrain", {"command": "x ${"}, "configs/c/undrain/command: '${' is not closed"),
     (f"{C}/restart-on", ["!"], "configs/c/restart-on/0"),
     (f"{C}/restart_on", [], "configs/c/restart_on: unknown key; did you mean 'restart-on'?"),
     (f"{C}/properties/a b", 1, "'a b' is not the name of a property"),
@@ -156,6 +166,7 @@ GOOD = [
     (f"{C}/stop", {"signal": "SIGINT", "grace": "1.5m"}),
     (f"{C}/stop", {"command": "bin/stop ${instance.dir}"}),
     (f"{C}/reload", {"command": "x"}),
+    (f"{C}/drain", {"command": "ssh lb drain ${instance.name}", "timeout": "1m", "wait": 2}),
     (f"{C}/restart-on", []),
     ("instances/alone", {"node": "n1", "config": "c", "properties": {"http.port": 1}}),
     ("instances/web2", {"node": "n1", "cluster": "web", "properties": {"http.port": 1, "off.port": -1}}),
@@ -186,6 +197,8 @@ def test_warnings_are_no_faults() -> None:
         shop(),
         [
             put("configs/d", {"start": "x"}),
+            put("configs/c/drain", {"command": "x"}),
+            put("configs/d/undrain", {"command": "x"}),
             put("applications/a", {}),
             put("nodes/n2", {"host": "a", "port": 23}),
         ],
@@ -195,6 +208,8 @@ def test_warnings_are_no_faults() -> None:
     assert [str(warning) for warning in warnings(domain)] == [
         "configs/d: no cluster or instance uses this config",
         "applications/a: this application is deployed nowhere",
+        "configs/c/drain: there is no undrain: after a rolling change nothing puts a server back",
+        "configs/d/undrain: there is no drain: a rolling change takes no server out before it stops it",
         "instances/web2: http.port is 8080, and so is http.port of 'web1' on the host 'a' (nodes 'n1' and 'n2')",
     ]
 

@@ -62,6 +62,10 @@ class Cluster:
         file.write_text("")
         return lines
 
+    def forget(self) -> None:
+        """What it was told before is of no interest."""
+        assert self.told is not None
+
     def pids(self) -> dict[str, int | None]:
         return {row["instance"]: row["pid"] for row in self.json("list-instances")["results"]}
 

@@ -15,6 +15,7 @@ from dasctl.core.deployments import is_known_at
 from dasctl.core.domain import (
     FORMAT,
     Application,
+    Aside,
     Config,
     Domain,
     Node,
@@ -69,6 +70,7 @@ def warnings(domain: Domain) -> tuple[Fault, ...]:
         if not entry.targets
     ]
     found += software.warnings(domain)
+    found += _half_aside(domain)
     found += [fault for fault, hard in neighbours.same_ports(domain, _scopes(domain)) if not hard]
     found += [fault for fault, hard in neighbours.nested_dirs(domain) if not hard]
     return tuple(found)
@@ -153,6 +155,9 @@ def _config(config: Config, path: Path) -> Iterator[Fault]:
     yield from _stop(config.stop, (*path, "stop"))
     if config.reload is not None:
         yield from _reload(config.reload, (*path, "reload"))
+    for key, aside in (("drain", config.drain), ("undrain", config.undrain)):
+        if aside is not None:
+            yield from _aside(aside, (*path, key))
     yield from wellformed.patterns_in(config.restart_on, (*path, "restart-on"))
     yield from wellformed.chosen(config, path)
     yield from wellformed.properties_of(config.properties, (*path, "properties"))
@@ -181,6 +186,24 @@ def _reload(reload: Reload, path: Path) -> Iterator[Fault]:
     if reload.signal is None and reload.command is None:
         yield Fault(path=path, message="one of signal, command must be given")
     yield from _action(reload, path)
+
+
+def _aside(aside: Aside, path: Path) -> Iterator[Fault]:
+    if not aside.command.strip():
+        yield Fault(path=(*path, "command"), message="an empty command")
+    yield from wellformed.duration(aside.timeout, (*path, "timeout"))
+    yield from wellformed.duration(aside.wait, (*path, "wait"))
+
+
+def _half_aside(domain: Domain) -> Iterator[Fault]:
+    """Configs that say only one half of how a server leaves its load balancer and comes back."""
+    for name, config in domain.configs.items():
+        if config.drain is not None and config.undrain is None:
+            message = "there is no undrain: after a rolling change nothing puts a server back"
+            yield Fault(path=("configs", name, "drain"), message=message)
+        if config.undrain is not None and config.drain is None:
+            message = "there is no drain: a rolling change takes no server out before it stops it"
+            yield Fault(path=("configs", name, "undrain"), message=message)
 
 
 def _action(action: Stop | Reload, path: Path) -> Iterator[Fault]:
@@ -332,6 +355,8 @@ def _templates(config: Config, path: Path) -> Iterator[tuple[Path, str, bool]]:
         ("ready", ready.command),
         ("stop", config.stop.command),
         ("reload", config.reload.command if config.reload is not None else None),
+        ("drain", config.drain.command if config.drain is not None else None),
+        ("undrain", config.undrain.command if config.undrain is not None else None),
     ):
         if command is not None:
             yield (*path, key, "command"), command, True

@@ -94,7 +94,8 @@ class Visit:
             for v in verdicts.read_all(reply.header, names, self.node)
         }
         for name, view in found.items():
-            self.columns[name] = {"revision": None, **self.columns.get(name, {}), "state": view.state}
+            stands = view.at.standing.revision if view.at is not None else None
+            self.columns[name] = {**self.columns.get(name, {}), "revision": stands, "state": view.state}
             if view.error is not None:
                 self._fail(name, view.error)
         return found
@@ -213,8 +214,6 @@ class Visit:
                 "pid": answer.more("pid"),
                 "since": utc_text(answer.more("since")),
             }
-            if self.columns[name]["revision"] is None and answer.verdict is not None and answer.verdict.at:
-                self.columns[name]["revision"] = answer.verdict.at.standing.revision
             self.statuses[name] = "restarted" if self._chronicle.rollout.of(name).ran else "started"
 
     async def _finish(self, names: Sequence[str], broken: Sequence[str] = ()) -> None:

@@ -1,0 +1,409 @@
+"""Rolling changes on memory links, with real servers: who is taken out when, what stops it, and how it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dasctl.core.outcome import Outcome
+from dasctl.core.rolling import Rolling
+from dasctl.operations.ports import Link
+from dasctl.operations.restart import restart
+from dasctl.operations.resume import resume
+from dasctl.operations.sync import sync
+from tests.operations.rolling import FOUR, Cluster
+
+LONG_S = 60.0  # a limit for machines under load; nothing here waits for it
+ROLL = "sync-cluster web --restart --rolling"
+RUNNING = dict.fromkeys(FOUR, ("restarted", "running", 2))
+
+
+@pytest.fixture
+def cluster(tmp_path) -> Iterator[Cluster]:
+    """Revision 1 runs everywhere; the repository has another library by now."""
+    made = Cluster(tmp_path)
+    made.run("start-cluster web")
+    made.put("lib/a.jar", b"two")
+    yield made
+    made.end()
+
+
+def one_by_one(*names: str) -> list[str]:
+    return [f"{word} {name}" for name in names for word in ("drain", "undrain")]
+
+
+def test_one_after_the_other_leaves_the_load_balancer_and_comes_back(cluster):
+    before = cluster.pids()
+    assert shown(cluster.json(ROLL)) == RUNNING
+    assert cluster.told == one_by_one(*FOUR)
+    assert all(cluster.content(name) == b"two" for name in FOUR)
+    assert not set(before.values()) & set(cluster.pids().values())
+    assert cluster.world.rollouts.data is None
+
+
+def shown(document: dict[str, Any]) -> dict[str, tuple[str, str | None, int]]:
+    return {
+        row["instance"]: (row["status"], row.get("state"), row["revision"]) for row in document["results"]
+    }
+
+
+def test_a_batch_goes_side_by_side(cluster):
+    cluster.run("restart-cluster web --rolling --batch 50%")
+    told = cluster.told
+    assert sorted(told[:2]) == ["drain web1", "drain web2"]
+    assert sorted(told[2:4]) == ["undrain web1", "undrain web2"]
+    assert sorted(told[4:6]) == ["drain web3", "drain web4"]
+
+
+def test_which_batch_is_told_while_it_goes_on(cluster):
+    cluster.world.events.clear()
+    cluster.run("restart-cluster web --rolling --batch 3")
+    told = {(event.phase, event.instance, event.text) for event in cluster.world.events}
+    assert ("draining", "web3", "batch 1 of 2") in told
+    assert ("waiting", "web4", "batch 2 of 2") in told
+    assert ("ready", "web4", "batch 2 of 2") in told
+
+
+def test_contents_travel_while_the_server_still_serves(cluster):
+    cluster.world.events.clear()
+    cluster.run(f"{ROLL} --batch 4")
+    phases = [event.phase for event in cluster.world.events if event.instance == "web1"]
+    assert phases.index("sending") < phases.index("draining") < phases.index("stopping")
+    assert "sending" not in phases[phases.index("stopping") :]
+
+
+def test_what_needs_no_restart_is_neither_drained_nor_stopped(cluster):
+    cluster.run(ROLL)
+    cluster.forget()
+    cluster.put("docroot/index.html", b"new")
+    before = cluster.pids()
+    assert shown(cluster.json(ROLL)) == dict.fromkeys(FOUR, ("synchronised", "running", 3))
+    assert (cluster.told, cluster.pids()) == ([], before)
+
+
+def test_a_change_of_the_start_command_is_found_out_by_the_node(cluster):
+    cluster.run(ROLL)
+    cluster.forget()
+    store = cluster.world.das.store
+    store.write((store.text or "").replace("exec sleep 600", "exec sleep 700"))
+    assert {row[0] for row in cluster.rows(ROLL).values()} == {"restarted"}
+    assert cluster.told == one_by_one(*FOUR)
+
+
+def test_a_server_that_does_not_run_gets_its_files_and_is_not_started(cluster):
+    cluster.run("stop-instance web2")
+    rows = cluster.rows(ROLL)
+    assert rows["web2"] == ("synchronised", "not running", 2)
+    assert cluster.told == one_by_one("web1", "web3", "web4")
+    assert cluster.content("web2") == b"two"
+
+
+def test_a_restart_starts_it(cluster):
+    cluster.run("stop-instance web2")
+    rows = shown(cluster.json("restart-cluster web --rolling"))
+    assert rows["web2"] == ("started", "running", 2)
+    assert "undrain web2" in cluster.told
+
+
+def test_a_restart_without_a_synchronisation(cluster):
+    rows = shown(cluster.json("restart-cluster web --rolling --sync none"))
+    assert rows == dict.fromkeys(FOUR, ("restarted", "running", 1))
+    assert cluster.content("web1") == b"one"
+
+
+def stopped_at_web2(cluster: Cluster, line: str = ROLL) -> dict[str, tuple[str, str | None, int]]:
+    """A rolling change in which web2 does not get ready."""
+    cluster.never_ready("web2")
+    rows = shown(cluster.json(line, code=3))
+    cluster.never_ready("web2", yes=False)
+    return rows
+
+
+def test_it_stops_at_a_server_that_is_not_ready_and_says_where_all_stand(cluster):
+    rows = stopped_at_web2(cluster)
+    assert rows == {
+        "web1": ("restarted", "running", 2),
+        "web2": ("failed", "starting", 2),
+        "web3": ("skipped", "running", 1),
+        "web4": ("skipped", "running", 1),
+    }
+    assert cluster.told == ["drain web1", "undrain web1", "drain web2"]
+
+
+def test_what_is_told_of_it(cluster):
+    cluster.never_ready("web2")
+    text = cluster.run(ROLL, code=3)
+    assert "INSTANCE  NODE  STATUS     REVISION  STATE" in text
+    assert "web1      n1    restarted  2         running" in text
+    assert "web3      n3    skipped    1         running" in text
+    assert "it is still out of the load balancer" in text
+    assert f"dasctl {ROLL} --resume" in text
+    assert "--max-failures 0 allows no more" in text
+
+
+def test_it_is_resumed_with_whom_it_stopped_at(cluster):
+    stopped_at_web2(cluster)
+    cluster.forget()
+    rows = shown(cluster.json(f"{ROLL} --resume"))
+    assert rows == {name: (rows[name][0], rows[name][1], 2) for name in FOUR}
+    assert rows["web1"][0] == "unchanged"
+    assert cluster.told == ["undrain web2", *one_by_one("web3", "web4")]
+    assert cluster.world.rollouts.data is None
+    cluster.run(f"{ROLL} --resume", code=1)
+
+
+def test_any_command_resumes_it(cluster):
+    stopped_at_web2(cluster, "restart-cluster web --rolling")
+    assert "web4" in cluster.run("sync-domain --resume")
+    assert {place[2] for place in cluster.rows("list-instances").values()} == {2}
+
+
+def test_failures_within_the_limit_do_not_stop_it(cluster):
+    rows = stopped_at_web2(cluster, f"{ROLL} --max-failures 25%")
+    assert rows["web2"][0] == "failed"
+    assert rows["web4"][0] == "restarted"
+    assert cluster.world.rollouts.data is None  # all had their turn
+    assert "web2" in cluster.run("restart-cluster web --failed")
+
+
+def test_a_second_one_is_refused_while_one_is_unfinished(cluster):
+    stopped_at_web2(cluster)
+    text = cluster.run("restart-cluster web --rolling", code=1)
+    assert "a rolling change is unfinished" in text
+    assert "waiting: web[3-4]; done: web1; failed: web2" in text
+    assert f"{ROLL} --resume" in text
+    assert "--anew" in text
+
+
+def test_one_begun_anew_mends_what_the_other_left(cluster):
+    stopped_at_web2(cluster)
+    cluster.put("lib/a.jar", b"three")
+    cluster.forget()
+    assert shown(cluster.json(f"{ROLL} --anew")) == dict.fromkeys(FOUR, ("restarted", "running", 3))
+    assert cluster.told == one_by_one(*FOUR)
+
+
+def test_what_is_out_of_the_load_balancer_is_not_forgotten(cluster):
+    stopped_at_web2(cluster)
+    text = cluster.run("restart-instance web3 --rolling --anew", code=1)
+    assert "would forget that web2 may still be out" in text
+    cluster.run("restart-instance web2 web3 --rolling --anew")
+
+
+def test_another_repository_is_not_rolled_out_by_resuming(cluster):
+    stopped_at_web2(cluster)
+    cluster.put("lib/a.jar", b"three")
+    text = cluster.run(f"{ROLL} --resume", code=1)
+    assert "revision 2 was being rolled out, and the repository is at 3 now" in text
+    assert f"{ROLL} --anew" in text
+
+
+def test_a_node_that_is_away_stops_it_before_anything_is_drained_there(cluster):
+    cluster.world.away("n1")
+    rows = shown(cluster.json(ROLL, code=4))
+    assert {status for status, *_ in rows.values()} == {"unreachable", "skipped"}
+    assert cluster.told == []
+    cluster.world.back("n1")
+    assert shown(cluster.json(f"{ROLL} --resume")) == RUNNING
+
+
+def test_a_drain_that_fails_leaves_the_server_running_and_puts_it_back(tmp_path):
+    drain = "echo drain ${{instance.name}} >> {nodes}/balancer; test ${{instance.name}} != web2 || (echo no >&2; exit 3)"
+    cluster = Cluster(tmp_path, drain=drain)
+    try:
+        cluster.run("start-cluster web")
+        cluster.put("lib/a.jar", b"two")
+        before = cluster.pids()
+        text = cluster.run(ROLL, code=3)
+        assert "web2 on node n2: its config's drain command failed: exit status 3" in text
+        assert "| no" in text
+        assert "dasctl run web2 -- " in text
+        assert "still out of the load balancer" not in text
+        assert cluster.told == ["drain web1", "undrain web1", "drain web2", "undrain web2"]
+        assert cluster.pids()["web2"] == before["web2"]
+        assert cluster.content("web2") == b"one"
+    finally:
+        cluster.end()
+
+
+def test_files_that_cannot_be_staged_stop_it_before_the_server_is_touched(cluster):
+    (cluster.world.instance("web2") / "lib/a.jar").write_bytes(b"by hand")
+    rows = shown(cluster.json(f"{ROLL} --deviations fail", code=3))
+    assert rows["web2"] == ("failed", "running", 1)
+    assert cluster.told == one_by_one("web1")
+
+
+def test_files_that_cannot_be_committed_leave_no_server_down(tmp_path):
+    """What was changed by hand after the staging, while it was drained: the server comes back with what it had."""
+    drain = "echo drain ${{instance.name}} >> {nodes}/balancer; echo by hand > lib/a.jar"
+    cluster = Cluster(tmp_path, drain=drain)
+    try:
+        cluster.run("start-cluster web")
+        cluster.put("lib/a.jar", b"two")
+        rows = shown(cluster.json(f"{ROLL} --deviations fail", code=1))
+        assert rows["web1"] == ("failed", "running", 1)
+        assert cluster.told == one_by_one("web1")
+    finally:
+        cluster.end()
+
+
+# Interrupts and kills.
+
+
+def links_that(cluster: Cluster, node: str, op: str, strike: Any) -> Any:
+    """The world's links; ahead of the first request `op` to `node`, `strike` is awaited."""
+    links = cluster.world.links
+    struck: list[str] = []
+
+    class Striking:
+        def __init__(self, link: Link) -> None:
+            self._link = link
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._link, name)
+
+        async def ask(self, header: dict[str, Any], *args: Any, **more: Any) -> Any:
+            if header["op"] == op and not struck:
+                struck.append(op)
+                await strike()
+            return await self._link.ask(header, *args, **more)
+
+    class Links:
+        @asynccontextmanager
+        async def open(self, name: str, entry: Any) -> AsyncIterator[Any]:
+            async with links.open(name, entry) as link:
+                yield Striking(link) if name == node else link
+
+    return Links()
+
+
+async def interrupted(cluster: Cluster, op: str, command: str = ROLL) -> Outcome:
+    """Ctrl-C when `op` is about to be asked of n2."""
+    reached = asyncio.Event()
+
+    async def stand_still() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    ctx = replace(cluster.world.context(command), links=links_that(cluster, "n2", op, stand_still))
+    task = asyncio.create_task(sync(ctx, ["web"], command="sync-cluster", restart=True, rolling=Rolling()))
+    async with asyncio.timeout(LONG_S):
+        await reached.wait()
+        task.cancel()
+        return await task
+
+
+@pytest.mark.parametrize(
+    ("op", "told", "message"),
+    [
+        ("look", [], "not begun: interrupted"),
+        ("run", ["undrain web2"], "not begun: interrupted"),
+        ("stop", [], "interrupted while it was stopping"),
+        ("start", [], "interrupted while it was starting"),
+    ],
+)
+async def test_an_interrupt_leaves_no_server_out_that_can_serve(cluster, op, told, message):
+    outcome = await interrupted(cluster, op)
+    rows = {row.instance: row for row in outcome.results}
+    assert rows["web1"].status == "restarted"
+    assert rows["web2"].error is not None
+    assert message in rows["web2"].error.message
+    assert f"dasctl {ROLL} --resume" in rows["web2"].error.hint
+    assert rows["web3"].fields["revision"] == 1
+    assert cluster.told[2:] == (["drain web2"] if op in ("stop", "start") else []) + told
+
+
+@pytest.mark.parametrize("op", ["look", "sync", "run", "stop", "start"])
+async def test_what_was_interrupted_is_resumed(cluster, op):
+    await interrupted(cluster, op)
+    cluster.forget()
+    async with asyncio.timeout(LONG_S):
+        ctx = cluster.world.context(f"{ROLL} --resume")
+        outcome = await resume(ctx, command="sync-cluster", rolling=Rolling(resume=True))
+    assert outcome.exit_code == 0
+    assert cluster.told[-1] == "undrain web4"
+    assert all(cluster.content(name) == b"two" for name in FOUR)
+
+
+class Killed(BaseException):
+    """As if the process had ended: nobody tidies up."""
+
+
+class Mortal:
+    """ports.Rollouts that ends the process after so many writes."""
+
+    def __init__(self, kept: Any, after: int) -> None:
+        self._kept, self._left = kept, after
+
+    def read(self) -> bytes | None:
+        return self._kept.read()
+
+    def write(self, data: bytes) -> None:
+        self._kept.write(data)
+        self._left -= 1
+        if self._left < 0:
+            raise Killed
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+@pytest.mark.parametrize("after", range(15))
+def test_a_kill_after_any_transition_is_resumed(cluster, after):
+    """Two in a batch; the last thing that the process did was to write down a transition."""
+    ctx = replace(
+        cluster.world.context("restart-cluster web --rolling"), rollouts=Mortal(cluster.world.rollouts, after)
+    )
+    with pytest.raises(BaseException) as caught:
+        asyncio.run(restart(ctx, ["web1", "web2"], command="restart-cluster", rolling=Rolling(batch="2")))
+    assert "Killed" in repr(caught.value)
+    assert json.loads(cluster.world.rollouts.data or b"{}")["line"] == "restart-cluster web --rolling"
+    rows = shown(cluster.json("restart-cluster web --resume"))
+    assert {row[2] for row in rows.values()} == {2}
+    states = {name: place[1] for name, place in cluster.rows("list-instances").items()}
+    assert (states["web1"], states["web2"]) == ("running", "running")
+    told = cluster.told
+    for name in ("web1", "web2"):
+        last = [line for line in told if line.endswith(name)][-1]
+        assert last == f"undrain {name}"
+
+
+def test_a_server_that_ended_by_itself_is_not_started_by_a_change_of_files(cluster):
+    pid = cluster.pids()["web2"]
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    rows = cluster.rows(ROLL)
+    assert rows["web2"][:2] == ("synchronised", "failed")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("restart-cluster web --batch 2", "--batch goes with --rolling alone"),
+        ("restart-cluster web --rolling --batch none", "--batch: 'none' is not the size of a batch"),
+        ("restart-cluster web --rolling --max-failures x", "--max-failures: 'x' is not a number of failures"),
+        ("sync-cluster web --rolling", "add --restart"),
+        ("sync-cluster web --restart --rolling --together", "--together means all at once"),
+        ("sync-cluster web --restart --dry-run", "--dry-run changes nothing"),
+        ("restart-cluster web --resume --anew", "contradict each other"),
+    ],
+)
+def test_options_that_make_no_sense(cluster, line, says):
+    assert says in cluster.run(line, code=2)
+    assert cluster.world.rollouts.data is None
+
+
+def test_a_pause_between_batches(cluster):
+    cluster.world.events.clear()
+    cluster.run("restart-cluster web --rolling --batch 2 --pause 0.2")
+    assert ("waiting", "web3", "pause of 0.2 s") in {
+        (event.phase, event.instance, event.text) for event in cluster.world.events
+    }
