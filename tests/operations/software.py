@@ -1,4 +1,4 @@
-"""A domain on this machine's disk whose nodes are helpers in memory, for releases of software; servers are real processes."""
+"""A domain on this disk whose nodes are helpers in memory, for releases of software; servers are real processes."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ nodes:
   n3: {{host: n3.example.com, dir: {nodes}/n3}}
 configs:
   app-config:
-    start: exec ${{node.software}}/bin/server run/up
-    ready: {{command: "test -e run/up", timeout: 10s}}
+    start: exec ${{node.software}}/bin/server
+    ready: {{log: ^serving, timeout: 10s}}
     stop: {{grace: 5s}}
 clusters:
   app: {{config: app-config}}
@@ -49,7 +49,7 @@ instances:
   app1: {{node: n1, cluster: app}}
   app2: {{node: n2, cluster: app}}
 """
-GOOD = '#!/bin/sh\nrm -f "$1"\necho {version} >> served\ntouch "$1"\nexec sleep 1000\n'
+GOOD = "#!/bin/sh\necho {version} >> served\necho serving {version}\nexec sleep 1000\n"
 BAD = "#!/bin/sh\necho cannot start >&2\nexit 3\n"
 
 
@@ -122,7 +122,9 @@ class Shop:
         return packed(self.base / f"app-{version}.tar.gz", files, top=f"app-{version}")
 
     def install(self, version: str, nodes: str = "n1 n2", **more: Any) -> str:
-        return self.good(f"install-node {nodes} --archive {self.release(version, **more)} --version {version}")
+        return self.good(
+            f"install-node {nodes} --archive {self.release(version, **more)} --version {version}"
+        )
 
     def software(self, node: str) -> Path:
         return self.nodes / node / "software"

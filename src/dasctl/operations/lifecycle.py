@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dasctl.core.config_id import config_id
@@ -39,10 +39,21 @@ class Lifecycle:
         stopped = await self._command(node, link, words.STOP, going, synced) if self.stop else {}
         going = [name for name in going if name not in stopped or stopped[name].error is None]
         started = await self._command(node, link, words.START, going, synced) if self.start else {}
-        return [
+        odd = await self._odd_releases(node, link, started)
+        rows = [
             self._result(node, link, name, synced.get(name), stopped.get(name), started.get(name))
             for name in instances
         ]
+        return [_with_note(row, odd.get(str(row.instance), "")) for row in rows]
+
+    async def _odd_releases(self, node: str, link: Link, started: Mapping[str, Answer]) -> Mapping[str, str]:
+        """What is to be said of the releases of software that servers were started with."""
+        if not started or self.domain.nodes[node].software is None:
+            return {}
+        from dasctl.operations.odd_releases import odd_releases  # of use to few domains
+
+        links = {name: answer.more("release") for name, answer in started.items() if answer.error is None}
+        return await odd_releases(self.ctx, self.domain, node, link, links)
 
     async def _synchronise(self, node: str, link: Link, instances: Sequence[str]) -> dict[str, Result]:
         if self.run is None:
@@ -98,6 +109,10 @@ class Lifecycle:
             )
         status, note = _said(stopped, started)
         return Result(status=status, instance=name, node=node, fields=columns, note=note)
+
+
+def _with_note(row: Result, odd: str) -> Result:
+    return replace(row, note="; ".join(said for said in (row.note, odd) if said)) if odd else row
 
 
 def _said(stopped: Answer | None, started: Answer | None) -> tuple[str, str]:

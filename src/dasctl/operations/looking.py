@@ -103,6 +103,8 @@ def instance_row(domain: Domain, name: str, seen: Seen | None) -> Result:
         revision=seen.at.standing.revision if seen.at is not None and seen.error is None else None,
         requires_restart=bool(more.get("requires_restart")),
     )
+    if domain.releases and more.get("pid") is not None:
+        row.fields["software"] = _release(domain, more)
     notes = []
     if more.get("interrupted"):
         notes.append("an interrupted commit waits to be finished: synchronise")
@@ -111,6 +113,14 @@ def instance_row(domain: Domain, name: str, seen: Seen | None) -> Result:
     if isinstance(more.get("exit"), Mapping):
         notes.append("exit " + ", ".join(f"{key} {value}" for key, value in more["exit"].items()))
     return replace(row, status=seen.status, error=seen.error, note="; ".join(notes))
+
+
+def _release(domain: Domain, more: Mapping[str, Any]) -> str | None:
+    """The release of software that a running server was started with."""
+    from dasctl.core.releases import version_of  # of use to domains with releases only
+
+    link = more.get("release")
+    return version_of(domain, link) or link if isinstance(link, str) else None
 
 
 def utc_text(seconds: Any) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from dasctl.core import targets as target_names
+from dasctl.core.domain import Domain
 from dasctl.core.outcome import FAILED, Outcome, Result, summed_up
 from dasctl.operations.failing import nothing_failed, of_failed, remember, tolerance_of
 from dasctl.operations.fanout import by_node, on_nodes
@@ -39,19 +40,33 @@ async def run_lifecycle(
             return nothing_failed(ctx, command)
         moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
         steps = Lifecycle(ctx=ctx, domain=domain, expected=last, stop=stop, start=start, kill=kill)
+        barred, odd = await _barred(ctx, domain, names, restart=stop) if start else ({}, ())
+        going = [name for name in names if name not in barred]
         if sync == "none":
             now = None
-            rows = await on_nodes(ctx, domain, by_node(domain, names), steps.node)
+            rows = await on_nodes(ctx, domain, by_node(domain, going), steps.node)
             results = {row.instance: row for row in rows if row.instance}
         else:
-            now, results = await _synchronised(ctx, steps, names, sync)
+            now, results = await _synchronised(ctx, steps, going, sync)
+        results |= barred
         forgotten = remember(ctx, list(results.values()))
     return summed_up(
         command, [results[name] for name in names], revision=now.revision.number if now is not None else None,
         warnings=(
-            *moved, *((*now.warnings, *now.refused) if now is not None else ()), *forgotten,
+            *moved, *odd, *((*now.warnings, *now.refused) if now is not None else ()), *forgotten,
         ),
     )  # fmt: skip
+
+
+async def _barred(
+    ctx: Context, domain: Domain, names: Sequence[str], *, restart: bool
+) -> tuple[dict[str, Result], tuple[str, ...]]:
+    """The results of instances that `max-skew` forbids to start: nothing is done to them; and warnings."""
+    if domain.domain.max_skew is None:
+        return {}, ()
+    from dasctl.operations import skews  # of use to few domains
+
+    return await skews.barred(ctx, domain, names, restart=restart)
 
 
 async def _synchronised(

@@ -11,6 +11,7 @@ from typing import Literal
 
 from dasctl.core import releases
 from dasctl.core.domain import Domain
+from dasctl.core.outcome import FAILED, Problem, Result
 from dasctl.core.releases import Server
 from dasctl.core.targets import fold
 from dasctl.operations.looking import Seen, look
@@ -67,6 +68,21 @@ async def judged(
         "against it",
     )  # fmt: skip
     return Judged(refused=releases.too_far_apart(domain, running, coming), warnings=warnings if away else ())
+
+
+async def barred(
+    ctx: Context, domain: Domain, names: Sequence[str], *, restart: bool
+) -> tuple[dict[str, Result], tuple[str, ...]]:
+    """The results of those of `names` that must not be started, and warnings."""
+    found = await judged(ctx, domain, names, those="all" if restart else "down")
+    results = {}
+    for name, why in found.refused.items():
+        problem = Problem(
+            message=f"not started: {why}",
+            hint="bring the nodes nearer to each other with upgrade-node, or raise domain: max-skew",
+        )
+        results[name] = Result(status=FAILED, instance=name, node=domain.instances[name].node, error=problem)
+    return results, found.warnings
 
 
 def _coming(domain: Domain, name: str, seen: Seen, version: str | None) -> Server | None:

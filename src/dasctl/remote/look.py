@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from dasctl.remote import asked, commit, messages, state, words
+from dasctl.remote import asked, commit, messages, release, state, words
 from dasctl.remote.state import Failure
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ def look(header: Reply) -> Reply:
 def _look(name: str, node: str, probe: bool) -> Reply:
     place = state.open_place(node, name, create=False)
     if place is None:
-        return {**_nothing(name), "free": _free(node)}
+        return {**_nothing(name), "free": _free(node), "current": release.link_of(node)}
     try:
         kept = state.load(place)
         if kept.newer:
@@ -45,7 +45,7 @@ def _look(name: str, node: str, probe: bool) -> Reply:
                 "name": name, "verdict": words.REFUSED, "reason": words.NEWER_FORMAT, "message": kept.newer, "at": None,
             }  # fmt: skip
         return {
-            **_nothing(name), "exists": True, "at": kept.at, "parts": kept.listing,
+            **_nothing(name), "exists": True, "at": kept.at, "parts": kept.listing, "current": release.link_of(node),
             "interrupted": commit.interrupted(place), "free": _free(place.path), **_server(place, kept, node, probe),
         }  # fmt: skip
     finally:
@@ -93,7 +93,7 @@ def _server(place: state.Place, kept: state.Kept, node: str, probe: bool) -> Rep
 def _is_ready(place: state.Place, record: Reply, node: str) -> bool:
     import time
 
-    from dasctl.remote import definition, process, ready, release
+    from dasctl.remote import definition, process, ready
 
     try:
         known = definition.load(place)

@@ -1,0 +1,224 @@
+"""`upgrade-node`, `max-skew` and what a server runs with: real servers, through the real helper, on memory links."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.operations.software import BAD, Shop, current
+
+DRAINED = """\
+    stop: {grace: 5s}
+    drain: {command: echo drain >> story, timeout: 10s}
+    undrain: {command: echo undrain >> story, timeout: 10s}
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(base=tmp_path)
+    shop.install("1.0")
+    yield shop
+    shop.errors.clear()
+    code, shown = shop.run("stop-cluster app --kill")
+    assert code == 0, shown
+
+
+def test_servers_restart_with_the_new_release(shop: Shop) -> None:
+    shop.good("start-cluster app")
+    shop.install("2.0")
+    revision = shop.revision()
+    shown = shop.good("upgrade-node n1 n2 --version 2.0")
+    assert "app1 restarted" in shown
+    assert (shop.served("app1"), shop.served("app2")) == (["1.0", "2.0"], ["1.0", "2.0"])
+    assert {shop.domain().nodes[node].software for node in ("n1", "n2")} == {"2.0"}
+    assert shop.revision() == revision + 1
+    assert "2.0" in shop.good("list-instances")
+    shop.good("upgrade-node n1 n2 --version 2.0")
+    assert shop.served("app1") == ["1.0", "2.0"]  # it was not restarted for nothing
+    assert shop.revision() == revision + 1
+
+
+def test_a_node_without_running_servers_simply_switches(shop: Shop) -> None:
+    shop.install("2.0")
+    shop.good("upgrade-node n1 --version 2.0")
+    assert current(shop, "n1") == "releases/2.0"
+    assert shop.served("app1") == []
+    assert shop.domain().nodes["n2"].software == "1.0"
+
+
+def test_what_fails_its_ready_check_goes_back(shop: Shop) -> None:
+    shop.good("start-cluster app")
+    shop.install("2.0", server=BAD)
+    before = shop.file.read_bytes()
+    code, shown = shop.run("upgrade-node n1 n2 --version 2.0 --rolling")
+    assert code == 1
+    assert "cannot start" in shown  # the last lines of its log
+    assert "back to 1.0" in shown
+    assert "not begun" in shown
+    assert current(shop, "n1") == "releases/1.0"
+    assert (shop.served("app1"), shop.served("app2")) == (["1.0", "1.0"], ["1.0"])
+    assert shop.file.read_bytes() == before
+    assert "running" in shop.good("list-instances app1")
+
+
+def test_one_node_fails_and_the_other_is_recorded(shop: Shop) -> None:
+    shop.good("start-cluster app")
+    shop.install("2.0")
+    (shop.software("n2") / "releases/2.0/bin/server").chmod(0o644)
+    code, shown = shop.run("upgrade-node n1 n2 --version 2.0")
+    assert code == 3, shown
+    domain = shop.domain()
+    assert (domain.nodes["n1"].software, domain.nodes["n2"].software) == ("2.0", "1.0")
+    assert (current(shop, "n1"), current(shop, "n2")) == ("releases/2.0", "releases/1.0")
+    assert shop.served("app2") == ["1.0", "1.0"]
+
+
+def test_auto_rollback_brings_the_others_back(shop: Shop) -> None:
+    shop.good("start-cluster app")
+    shop.install("2.0")
+    (shop.software("n2") / "releases/2.0/bin/server").chmod(0o644)
+    code, shown = shop.run("upgrade-node n1 n2 --version 2.0 --rolling --auto-rollback")
+    assert code == 1, shown
+    assert current(shop, "n1") == "releases/1.0"
+    assert shop.served("app1") == ["1.0", "2.0", "1.0"]
+    assert shop.domain().nodes["n1"].software == "1.0"
+
+
+def test_rolling_goes_node_by_node_and_drains(shop: Shop) -> None:
+    shop.change("    stop: {grace: 5s}\n", DRAINED)
+    shop.good("start-cluster app")
+    shop.install("2.0")
+    code, shown = shop.run("upgrade-node n1 n2 --version 2.0 --rolling --batch 1")
+    assert code == 0, shown
+    assert (shop.nodes / "n1/app1/story").read_text() == "drain\nundrain\n"
+
+
+def test_a_drain_that_fails_changes_nothing(shop: Shop) -> None:
+    shop.change("    stop: {grace: 5s}\n", DRAINED.replace("echo drain >> story", "exit 7"))
+    shop.good("start-cluster app")
+    shop.install("2.0")
+    code, shown = shop.run("upgrade-node n1 --version 2.0")
+    assert code == 1
+    assert "stays with 1.0" in shown
+    assert shop.served("app1") == ["1.0"]
+    assert (shop.nodes / "n1/app1/story").read_text() == "undrain\n"
+
+
+def test_a_node_that_has_not_the_release_is_refused_untouched(shop: Shop) -> None:
+    shop.good("start-cluster app")
+    shop.install("2.0", "n1")
+    code, shown = shop.run("upgrade-node n2 --version 2.0")
+    assert (code, "has no release 2.0; it has 1.0" in shown) == (1, True)
+    assert shop.served("app2") == ["1.0"]
+    code, shown = shop.run("upgrade-node n2 --version 7")
+    assert code == 2
+
+
+def test_a_release_that_a_running_server_uses_is_not_uninstalled(shop: Shop) -> None:
+    shop.good("start-instance app1")
+    shop.install("2.0")
+    link = shop.software("n1") / "current"
+    link.unlink()
+    link.symlink_to("releases/2.0")  # switched by hand, and so not restarted
+    assert "requires restart" in shop.good("list-instances app1")
+    shop.good("upgrade-node n2 --version 2.0")
+    shop.change('software: "1.0"', 'software: "2.0"')
+    code, shown = shop.run("uninstall-node n1 --version 1.0")
+    assert code == 1
+    assert "is used by app1, which runs" in shown
+    shop.good("upgrade-node n1 --version 2.0")
+    assert shop.served("app1") == ["1.0", "2.0"]
+    shop.good("uninstall-node '*' --version 1.0")
+    assert list(shop.domain().releases) == ["2.0"]
+
+
+def test_max_skew_refuses_a_start_that_exceeds_it(shop: Shop) -> None:
+    shop.install("1.1")
+    shop.install("2.0")
+    shop.change("domain:\n", "domain:\n  max-skew: 1\n")
+    shop.good("start-instance app1")
+    code, shown = shop.run("upgrade-node n1 --version 2.0")  # alone: nobody else runs
+    assert code == 0, shown
+    code, shown = shop.run("start-instance app2")
+    assert code == 1
+    assert "app2 would run with release 1.0, and app1 on node n1 runs with 2.0: 2 releases apart" in shown
+    assert shop.served("app2") == []
+    shop.good("upgrade-node n2 --version 1.1")
+    shop.good("start-instance app2")
+    code, shown = shop.run("upgrade-node n2 --version 1.0")
+    assert code == 1
+    assert "was not touched" in shown
+    assert shop.served("app2") == ["1.1"]
+    shop.good("restart-cluster app")
+
+
+def test_all_nodes_at_once_may_pass_over_releases_and_a_rolling_change_may_not(shop: Shop) -> None:
+    shop.install("1.1")
+    shop.install("2.0")
+    shop.change("domain:\n", "domain:\n  max-skew: 1\n")
+    shop.good("start-cluster app")
+    code, shown = shop.run("upgrade-node n1 n2 --version 2.0 --rolling")
+    assert code == 1
+    assert "2 releases apart, max-skew is 1" in shown
+    assert shop.served("app1") == ["1.0"]
+    shop.good("upgrade-node n1 n2 --version 2.0")
+    assert shop.served("app1") == ["1.0", "2.0"]
+
+
+def test_of_a_cluster_that_is_started_at_once_those_that_do_not_fit_are_refused(shop: Shop) -> None:
+    shop.install("2.0")
+    shop.good("upgrade-node n2 --version 2.0")
+    shop.change("domain:\n", "domain:\n  max-skew: 0\n")
+    code, shown = shop.run("start-cluster app")
+    assert code == 3
+    assert "app2 would run with release 2.0, and app1" in shown
+    assert (shop.served("app1"), shop.served("app2")) == (["1.0"], [])
+
+
+def test_a_node_that_does_not_answer_is_told_where_skew_is_judged(shop: Shop) -> None:
+    shop.change("domain:\n", "domain:\n  max-skew: 0\n")
+    shop.good("start-instance app2")
+    shop.away("n2")
+    shown = shop.good("start-instance app1")
+    assert "did not answer" in shown
+
+
+def test_a_start_tells_when_a_folder_has_changed(shop: Shop, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    (folder / "bin").mkdir(parents=True)
+    server = shop.software("n1") / "releases/1.0/bin/server"
+    (folder / "bin/server").write_text(server.read_text())
+    (folder / "bin/server").chmod(0o755)
+    shop.good(f"install-node n1 --folder {folder} --version deb")
+    shop.good("upgrade-node n1 --version deb")
+    assert "changed" not in shop.good("start-instance app1")
+    (folder / "README").write_text("a new package")
+    shown = shop.good("restart-instance app1")
+    assert "has changed since release deb was installed" in shown
+    code, shown = shop.run("upgrade-node n1 --version deb")
+    assert (code, "has changed" in shown) == (1, True)
+
+
+def test_a_start_needs_a_release_and_verify_domain_says_which_node_lacks_one(shop: Shop) -> None:
+    shop.change(
+        "  app2: {node: n2, cluster: app}\n",
+        "  app2: {node: n2, cluster: app}\n  app3: {node: n3, cluster: app}\n",
+    )
+    shown = shop.good("verify-domain")
+    assert "app3" in shown
+    assert "install-node n3" in shown
+    code, shown = shop.run("start-instance app3")
+    assert code == 1
+    assert "names ${node.software}, but" in shown
+    shop.good("install-node n3 --version 1.0")
+    shop.good("start-instance app3")
+
+
+def test_instances_json_says_what_a_server_runs_with(shop: Shop) -> None:
+    shop.good("start-instance app1")
+    rows = json.loads(shop.good("list-instances --json"))["results"]
+    assert [(row["instance"], row.get("software")) for row in rows] == [("app1", "1.0"), ("app2", None)]
