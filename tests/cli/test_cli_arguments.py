@@ -208,7 +208,7 @@ def test_all_commands_are_there() -> None:
         "delete-server-config", "take-over", "serve-ssh", "serve-members", "history", "member-key",
         "list-deviations", "diff-instance", "export-sync-bundle", "import-sync-bundle", "get",
         "set", "list",
-        "run",
+        "run", "tail-log",
     }  # fmt: skip
     assert wanted == {name for _, commands in PANELS for name in commands}
 

@@ -50,6 +50,8 @@ ROOTS = {
     words.SOFTWARE: ("software", "beats"),
     words.SWITCH: ("software", "beats"),
     words.RUN: ("run",),
+    words.TAIL: ("tailing", "beats"),
+    words.MORE: ("beats",),  # what it goes on with has been sent
 }
 # What a synchronisation with nothing to do executes, besides what every request needs.
 HOT = (

@@ -49,6 +49,40 @@ def run(
     )  # fmt: skip
 
 
+def tail_log(
+    ctx: typer.Context,
+    targets: list[str] = typer.Argument(
+        ..., metavar="TARGET...", autocompletion=complete.targets, help="Which instances."
+    ),
+    follow: bool = typer.Option(
+        False, "--follow", "-f", help="Go on with what is written from now on, until Ctrl-C."
+    ),
+    lines: int = typer.Option(
+        10, "--lines", "-n", metavar="N", min=0, max=1_000_000, help="How many lines of each file."
+    ),
+    files: list[str] | None = typer.Option(
+        None,
+        "--file",
+        metavar="PATTERN",
+        help="Which files in logs/, as in .gitignore; may be given again. [default: server.log]",
+    ),
+) -> int:
+    """Show the last lines of logs on many nodes, and with `-f` what comes.
+
+    Each line stands behind its instance's name; a line that several say at the same time is shown once. Following goes
+    on through rotation, and waits for files that do not exist yet. A node that is lost is told, and the others go on.
+    Ctrl-C ends it with 0, unless a node was lost. With `--json` each line is a document, and the outcome is the last.
+
+        dasctl tail-log web -f
+
+        dasctl tail-log web1 -n 100 --file 'access*.log'
+    """
+    files = files or []
+    return session_of(ctx).carry_out_stream(
+        ctx, "tail_log", with_files=bool(files), targets=targets, lines=lines, follow=follow, files=files
+    )
+
+
 def _divided(words: Sequence[str]) -> tuple[list[str], str]:
     """The targets, and the command as one line for a shell."""
     if DASHES not in words:
@@ -75,5 +109,6 @@ def _size(option: str, text: str) -> int:
 
 
 COMMANDS: dict[str, Callable[..., int]] = {
+    "tail-log": tail_log,
     "run": run,
 }

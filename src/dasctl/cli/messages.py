@@ -18,6 +18,8 @@ def show_all(outcome: Outcome, screen: Screen) -> None:
         for problem in result.fields.get("problems") or ():
             words = f"{text.path_text(str(problem.get('path', '')))}: {problem.get('message', '')}"
             screen.message(words, mark=f"warning: {tables.name_of(result)}: ", colour="yellow")
+    if outcome.data.get("followed"):
+        return  # each failure was told when it came
     told = _show_failures(outcome, screen)
     error = outcome.error
     if error is not None and not (told and (error.message in told or _only_counts(error))):

@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-_CODES = {"green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1"}
+_CODES = {
+    "green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1", "cyan": "36", "magenta": "35", "blue": "34",
+}  # fmt: skip
+NAME_COLOURS = (
+    "cyan",
+    "yellow",
+    "green",
+    "magenta",
+    "blue",
+)  # of names in turn; red says that something is wrong
 
 _WORDS = {
     "running": "green",

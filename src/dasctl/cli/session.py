@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dasctl.cli.call import Call, Runner, Settings
+from dasctl.cli.call import Call, Elsewhere, Runner, Settings, run_elsewhere
 from dasctl.cli.palette import is_screen, palette_for
 from dasctl.cli.streams import delivered
 from dasctl.cli.text import lines, plain
@@ -38,6 +38,7 @@ class Session:
     runner: Runner
     out: TextIO
     err: TextIO
+    elsewhere: Elsewhere = run_elsewhere
 
     def carry_out(
         self,
@@ -103,6 +104,21 @@ class Session:
         if not ready or not settings.json:  # one document: the one that said that it is ready
             return self.report(outcome, settings)
         return int(outcome.exit_code)
+
+    def carry_out_stream(
+        self, ctx: typer.Context, operation: str, *, with_files: bool, **arguments: Any
+    ) -> int:
+        """The same for an operation that gives its argument `show` lines as they come. As JSON each is a document of its
+        own, and the outcome is the last one.
+        """
+        from dasctl.cli.log_screen import LogScreen
+
+        settings = settings_of(ctx)
+        screen = LogScreen(self.out, self.err, settings, with_files=with_files)
+        arguments["show"] = screen.show
+        call = Call(command=str(ctx.info_name), operation=operation, arguments=arguments)
+        code = self.report(self._outcome(call, settings, _ignore), settings)
+        return code or (0 if screen.arrived else int(ExitCode.FAILED))
 
     def carry_out_conversation(self, ctx: typer.Context, operation: str, **arguments: Any) -> int:
         """The same for an operation to which standard output belongs: only failures are told, on standard error."""

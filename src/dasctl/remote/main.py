@@ -16,12 +16,20 @@ from dasctl.remote.wire import Gone, Link
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, BinaryIO
+    from typing import Any, BinaryIO, Protocol
 
     from dasctl.remote.sync import Syncing
 
     Header = dict[str, Any]
     Answer = Header | tuple[Header, bytes]
+
+    class Stream(Protocol):
+        """What goes on when the first answer has been given."""
+
+        def answer(self) -> Answer: ...
+
+        def close(self) -> None: ...
+
 
 FOLLOWED = (words.SYNC, words.CONTENTS, words.STAGE)  # requests behind which frames come, up to an end
 
@@ -96,6 +104,7 @@ class Server:
         self.link = link
         self.before = before
         self.waiting: Syncing | None = None
+        self.stream: Stream | None = None  # what the answer to `more` comes from
 
     def serve(self) -> None:
         """Answer requests until the stream ends."""
@@ -157,6 +166,9 @@ class Server:
         if self.waiting is not None:
             self.waiting.close()
             self.waiting = None
+        if self.stream is not None:
+            self.stream.close()
+            self.stream = None
 
     def _answer(self, header: Header) -> Answer:
         op = header.get("op")
@@ -164,6 +176,8 @@ class Server:
             return self._contents()
         if op == words.COMMIT:
             return self._commit()
+        if op == words.MORE:
+            return self._more()
         self._forget()
         if op == words.SYNC:
             return self._sync(header)
@@ -181,6 +195,8 @@ class Server:
             from dasctl.remote import stop
 
             return stop.answer(self.link, header, self.before)
+        if op == words.TAIL:
+            return self._tail(header)
         if op == words.RUN:
             from dasctl.remote import run
 
@@ -241,6 +257,19 @@ class Server:
             reply = self.waiting.commit()
         self._forget()
         return reply
+
+    def _tail(self, header: Header) -> Header:
+        from dasctl.remote import tailing
+        from dasctl.remote.beats import Beating
+
+        with Beating(self.link):
+            reply, self.stream = tailing.begin(self.link, header)
+        return reply
+
+    def _more(self) -> Answer:
+        if self.stream is None:
+            raise messages.BadMessage("there is nothing that there could be more of")
+        return self.stream.answer()
 
     def _settled(self, reply: Header) -> Header:
         if self.waiting is not None and not self.waiting.waits():

@@ -110,11 +110,11 @@ def sync_instance(item: Header) -> Header:
         criterion=one_of(item, "criterion", ("modtime", "hash"), "modtime"),
         deviations=one_of(item, "deviations", ("overwrite", "keep", "fail"), "overwrite"),
         full=optional(item, "full", bool, False),
-        only=_patterns(item, "only"),
+        only=patterns(item, "only"),
     )
-    checked["except"] = _patterns(item, "except")
-    checked["excluded"] = _patterns(item, "excluded")
-    checked["keep"] = _patterns(item, "keep")
+    checked["except"] = patterns(item, "except")
+    checked["excluded"] = patterns(item, "excluded")
+    checked["keep"] = patterns(item, "keep")
     # Absent: allowed. Who asks with care says so, and the DAS always does.
     checked["mass_deletion"] = optional(item, "mass_deletion", bool, True)
     return checked
@@ -130,8 +130,8 @@ def _is_software(item: Header) -> bool:
 
 def deviations_instance(item: Header) -> Header:
     """An instance of `deviations`."""
-    patterns = {key: _patterns(item, key) for key in ("only", "except", "excluded", "keep")}
-    return {"name": item["name"], "verify": optional(item, "verify", bool, False), **patterns}
+    known = {key: patterns(item, key) for key in ("only", "except", "excluded", "keep")}
+    return {"name": item["name"], "verify": optional(item, "verify", bool, False), **known}
 
 
 def read_instance(item: Header) -> Header:
@@ -321,20 +321,21 @@ def _part_name(name: str, software: bool) -> None:
         raise BadMessage(str(error)) from None
 
 
-def _patterns(item: Header, key: str) -> list[str] | None:
+def patterns(item: Header, key: str) -> list[str] | None:
+    """The regular expressions at `key`; None where it is absent or null."""
     import re
 
-    patterns: list[str] | None = optional(item, key, list)
-    if patterns is None:
+    given: list[str] | None = optional(item, key, list)
+    if given is None:
         return None
-    if len(patterns) > MOST_PATTERNS:
-        raise BadMessage("%s: %d patterns" % (key, len(patterns)))
+    if len(given) > MOST_PATTERNS:
+        raise BadMessage("%s: %d patterns" % (key, len(given)))
     try:
-        for pattern in patterns:
+        for pattern in given:
             re.compile(need({key: pattern}, key, str))
     except (re.error, RecursionError, OverflowError):
         raise BadMessage("%s: %r is not a pattern" % (key, pattern)) from None
-    return patterns
+    return given
 
 
 def _standing(item: Header) -> list[Any] | None:

@@ -28,6 +28,10 @@ READ = "read"
 SOFTWARE = "software"  # also the folder below the node's directory in which releases of software lie
 SWITCH = "switch"
 RUN = "run"
+TAIL = "tail"
+LOGS = "logs"
+MORE = "more"
+DUMP = "dump"
 
 # Verdicts of a request about one instance.
 DONE = "done"  # carried out
