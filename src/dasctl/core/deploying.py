@@ -59,7 +59,10 @@ def activated(
     changed = _replaced(
         application, targets=known, version=own, versions=_others(domain, known, assigned, own)
     )
-    return _enabled(domain, changed, chosen, members=False) if enable else changed
+    if not enable:
+        return changed
+    changed = _enabled(domain, changed, chosen, members=False)
+    return enabled(domain, changed, chosen & {*domain.instances})
 
 
 def announced(domain: Domain, application: Application, version: str, targets: Iterable[str]) -> Application:
@@ -88,10 +91,11 @@ def enabled(domain: Domain, application: Application, targets: Iterable[str]) ->
 
 def disabled(domain: Domain, application: Application, targets: Iterable[str]) -> Application:
     """`targets`, which have it, do not get it any more; it stays deployed to them."""
-    more = [name for name in _ordered(domain, targets) if name not in application.disabled]
+    chosen = _ordered(domain, targets)
+    more = [name for name in chosen if name not in application.disabled]
     members = [
         name for name in application.targets
-        if name not in more and name not in application.disabled and _cluster(domain, name) in more
+        if name not in more and name not in application.disabled and _cluster(domain, name) in chosen
     ]  # fmt: skip
     return _replaced(application, disabled=[*application.disabled, *more, *members])
 
