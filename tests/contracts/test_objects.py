@@ -220,6 +220,45 @@ def test_a_delta_makes_the_one_of_the_other(domain: Domain, tmp_path: Path) -> N
         domain = again(domain, tmp_path)
 
 
+def test_a_large_content_that_replaces_another_is_packed_when_its_pieces_are_wanted(tmp_path: Path) -> None:
+    domain = on_disk(tmp_path)
+    old = words(1, 300_000)
+    new = old[: len(old) // 2] + b"inserted" + old[len(old) // 2 :]
+    (base,) = domain.keep(old)
+    packed = domain.objects.packed_size(base)
+    domain.put(b"docroot/0 \xff\n", new)
+    digest = sha(new)
+    assert domain.objects.keep({digest: b"docroot/0 \xff\n"}, replacing=[digest]) == {}
+    place = tmp_path / ".dasctl" / "objects" / digest[:2] / digest
+    assert place.read_bytes() == new
+    domain = again(domain, tmp_path)
+    made = domain.objects.delta(base, digest)
+    assert made is not None
+    assert applied(old, zlib.decompress(made)) == new
+    assert place.read_bytes() == new  # a delta is not packed for
+    assert domain.objects.check([digest]) == {}
+    for _ in range(2):
+        domain = again(domain, tmp_path)
+        assert packed <= domain.objects.packed_size(digest) < packed + 1_000
+        assert raw(domain.objects.pieces(digest)) == new
+        assert place.stat().st_size < len(new) // 2
+
+
+def test_what_was_to_be_packed_later_and_is_damaged_is_told(tmp_path: Path) -> None:
+    domain = on_disk(tmp_path)
+    data = words(1, 300_000)
+    domain.put(b"docroot/0 \xff\n", data)
+    digest = sha(data)
+    domain.objects.keep({digest: b"docroot/0 \xff\n"}, replacing=[digest])
+    place = tmp_path / ".dasctl" / "objects" / digest[:2] / digest
+    place.write_bytes(data[:-1] + b"?")
+    domain.remove(b"docroot/0 \xff\n")
+    domain = again(domain, tmp_path)
+    with pytest.raises(ObjectLost, match=digest):
+        list(domain.objects.pieces(digest))
+    assert not list((tmp_path / ".dasctl" / "objects" / "new").iterdir())
+
+
 def test_a_delta_that_is_not_worth_it_is_none(domain: Domain, tmp_path: Path) -> None:
     base, digest, small = domain.keep(noise(1, 50_000), noise(2, 50_000), b"small")
     for _ in range(2):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from dasctl.adapters import object_form
 from dasctl.adapters.memory_repository import MemoryRepository
@@ -21,7 +21,7 @@ class MemoryObjects:
         self._repository = repository
         self._paths: dict[str, bytes] = {}
 
-    def keep(self, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    def keep(self, contents: Mapping[str, bytes], *, replacing: Collection[str] = ()) -> dict[str, bytes]:
         """See `ports.Objects`."""
         self._paths.update(contents)
         return {d: path for d, path in contents.items() if not (self.has(d) or self._made(d, path))}

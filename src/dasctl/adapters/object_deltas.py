@@ -42,9 +42,16 @@ class DeltaFolder:
         return SMALLEST <= old <= LARGEST and SMALLEST <= new <= LARGEST
 
     def of(
-        self, base: str, digest: str, sizes: tuple[int, int], *, most: int, content: Content, as_it_is: AsItIs
+        self,
+        base: str,
+        digest: str,
+        sizes: tuple[int, int],
+        *,
+        worth: Callable[[int], bool],
+        content: Content,
+        as_it_is: AsItIs,
     ) -> bytes | None:
-        """The delta, zlib-compressed; None where it is not smaller than `most` bytes. Raises OSError, ObjectLost.
+        """The delta, zlib-compressed; None where so many bytes are not `worth` it. Raises OSError, ObjectLost.
 
         `content` gives the bytes of a content, and raises ObjectLost, at the end at the latest, where they are others.
         """
@@ -52,7 +59,7 @@ class DeltaFolder:
         kept = _read(name)
         if kept is None:
             kept = self._made(base, digest, sizes, content, as_it_is)
-            if len(kept) >= most:
+            if not worth(len(kept)):
                 kept = b""
             with suppress(OSError):  # a cache: a full disk, or one that cannot be written to, is no obstacle
                 self._keep(name, kept)

@@ -58,14 +58,17 @@ class ObjectMaker:
         name = digest.encode("ascii")
         return b"%s/%s/%s" % (self._folder, name[:2], name)
 
-    def make(self, wanted: Sequence[tuple[str, bytes]]) -> dict[str, int | None]:
-        """SHA-256 to what its pieces take, or None where the file holds another content by now.
+    def make(
+        self, wanted: Sequence[tuple[str, bytes]], as_they_are: frozenset[str] = frozenset()
+    ) -> dict[str, int | None]:
+        """SHA-256 to what its pieces take, or None where the file holds another content by now. Large contents of
+        `as_they_are` are not packed.
 
         When it returns, the objects survive a power cut. Raises HistoryError, RepositoryError.
         """
         with self._translated():
             self._make_folders()
-            made = dict(self._side_by_side(wanted))
+            made = dict(self._side_by_side(wanted, as_they_are))
             self._sync([digest for digest, size in made.items() if size is not None])
         return made
 
@@ -104,34 +107,49 @@ class ObjectMaker:
             with suppress(FileExistsError):
                 os.mkdir(folder, 0o700)
 
-    def _side_by_side(self, wanted: Sequence[tuple[str, bytes]]) -> Iterable[tuple[str, int | None]]:
+    def pack(self, source: int, digest: str) -> int | None:
+        """Pack the object behind `source`, which is the content as it is, where it shrinks; what its pieces take then. None
+        where it stays as it is: it is packed already, does not shrink, or holds another content.
+        """
+        size, is_packed = object_form.size_of(source)
+        if is_packed or size <= PIECE or not _packs(source, size):
+            return None
+        with self._translated():
+            packed = self._written(source, size, digest)[1]
+            if packed is not None:
+                self._sync([digest])
+        return packed
+
+    def _side_by_side(
+        self, wanted: Sequence[tuple[str, bytes]], as_they_are: frozenset[str]
+    ) -> Iterable[tuple[str, int | None]]:
         if len(wanted) < BATCH // 4 or WORKERS == 1:
-            return self._one_by_one(wanted, threading.Event())
+            return self._one_by_one(wanted, as_they_are, threading.Event())
         from concurrent.futures import ThreadPoolExecutor  # few commands make many
 
         left, stop = _Shared(wanted), threading.Event()
         with ThreadPoolExecutor(WORKERS) as pool:
             try:
-                futures = [pool.submit(self._one_by_one, left, stop) for _ in range(WORKERS)]
+                futures = [pool.submit(self._one_by_one, left, as_they_are, stop) for _ in range(WORKERS)]
                 return [row for future in futures for row in future.result()]
             finally:
                 stop.set()  # one that was interrupted leaves nobody to wait for
 
     def _one_by_one(
-        self, wanted: Iterable[tuple[str, bytes]], stop: threading.Event
+        self, wanted: Iterable[tuple[str, bytes]], as_they_are: frozenset[str], stop: threading.Event
     ) -> list[tuple[str, int | None]]:
         made: list[tuple[str, int | None]] = []
         try:
             for digest, path in wanted:
                 if stop.is_set():
                     break
-                made.append((digest, self._made(digest, path)))
+                made.append((digest, self._made(digest, path, as_it_is=digest in as_they_are)))
         except BaseException:
             stop.set()
             raise
         return made
 
-    def _made(self, digest: str, path: bytes) -> int | None:
+    def _made(self, digest: str, path: bytes, *, as_it_is: bool) -> int | None:
         """What the pieces take; None where the file is gone, or holds another content."""
         source = self._opened(path)
         if source is None:
@@ -144,7 +162,7 @@ class ObjectMaker:
                 raw = os.read(source, min(seen.st_size + 1, PIECE + 1))
             if len(raw) <= PIECE:
                 return self._small(digest, raw)
-            size = self._written(source, seen.st_size, digest)[1]
+            size = self._written(source, seen.st_size, digest, as_it_is=as_it_is)[1]
             if size is not None:
                 self._sources[digest] = path, _stamp(seen)
             return size
@@ -174,11 +192,14 @@ class ObjectMaker:
             self._put(beside, digest)
         return len(piece.data)
 
-    def _written(self, source: int, size: int, digest: str | None) -> tuple[str, int | None]:
+    def _written(
+        self, source: int, size: int, digest: str | None, *, as_it_is: bool = False
+    ) -> tuple[str, int | None]:
         """The digest of the first `size` bytes, and what their object takes; that is None where it is not `digest`."""
         with self._beside() as (handle, beside):
-            seen, packed = _copied(source, handle, size)
+            seen, packed = _copied(source, handle, size, as_it_is=as_it_is)
             if packed is None or digest not in (None, seen):
+                os.unlink(beside)
                 return seen, None
             self._put(beside, seen)
         return seen, packed
@@ -277,25 +298,30 @@ def _unchanged(source: int, stamp: Stamp) -> Iterator[bytes]:
         os.close(source)
 
 
-def _copied(source: int, target: int, size: int) -> tuple[str, int | None]:
+def _copied(source: int, target: int, size: int, *, as_it_is: bool) -> tuple[str, int | None]:
     """Pack, or share, or copy `size` bytes: their digest, and what the pieces take; None where there are fewer."""
     os.lseek(source, 0, os.SEEK_SET)
-    if _packs(source, size):
+    if _must_pack(source) or (not as_it_is and _packs(source, size)):
         return _packed(source, target, size)
     shared = _shared(source, target, size)
     seen, left = hashlib.sha256(), size
-    while left and (raw := os.read(target if shared else source, min(PIECE, left))):
-        left -= len(raw)
+    buffer = memoryview(bytearray(PIECE))
+    while left and (count := os.readv(target if shared else source, [buffer[:left]])):
+        raw = buffer[:count]
+        left -= count
         seen.update(raw)
         if not shared:
             _write(target, raw)
     return seen.hexdigest(), None if left else size
 
 
+def _must_pack(source: int) -> bool:
+    """Whether it looks like a packed object."""
+    return os.pread(source, len(object_form.MARK), 0) == object_form.MARK
+
+
 def _packs(source: int, size: int) -> bool:
-    """Whether any of a few samples shrinks; what looks like a packed object must be packed."""
-    if os.pread(source, len(object_form.MARK), 0) == object_form.MARK:
-        return True
+    """Whether any of a few samples shrinks."""
     places = {size * part // 8 for part in range(8)}
     return any(object_form.shrinks(os.pread(source, 2 * SAMPLE, place)) for place in places)
 
@@ -344,7 +370,7 @@ def _shared(source: int, target: int, size: int) -> bool:
     return True
 
 
-def _write(handle: int, data: bytes) -> None:
+def _write(handle: int, data: bytes | memoryview) -> None:
     written = os.write(handle, data)
     while written < len(data):
         written += os.write(handle, data[written:])

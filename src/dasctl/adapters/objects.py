@@ -13,7 +13,7 @@ import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from dasctl.errors import HistoryError, ObjectLost, RepositoryError
 from dasctl.remote.paths import printable
 
 MANY = 300  # objects: more are looked for by listing folders
+CLEARLY = 4  # times smaller than the whole as it is: such a delta need not be compared with the whole as it is packed
 EVERY = 20  # revisions between two collections: what is needed is found out by reading all kept manifests
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,12 @@ class FolderObjects:
         self._paths: dict[str, bytes] = {}
         self._sound: dict[str, int] = {}  # verified by this process, or made by it: what their pieces take
 
-    def keep(self, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    def keep(self, contents: Mapping[str, bytes], *, replacing: Collection[str] = ()) -> dict[str, bytes]:
         """See `ports.Objects`."""
         self._paths.update(contents)
         there = self._those_there(contents)
-        made = self._made([(digest, path) for digest, path in contents.items() if digest not in there])
+        wanted = [(digest, path) for digest, path in contents.items() if digest not in there]
+        made = self._made(wanted, frozenset(replacing))
         return {digest: contents[digest] for digest, size in made.items() if size is None}
 
     def snapshot(self, path: bytes, size: int) -> str | None:
@@ -61,6 +63,8 @@ class FolderObjects:
 
     def packed_size(self, digest: str) -> int:
         """See `ports.Objects`."""
+        if digest not in self._sound:
+            self._pack_at_last(digest)
         if digest in self._sound:
             return self._sound[digest]
         with self._opened(digest) as handle, self._judged(digest):
@@ -68,6 +72,8 @@ class FolderObjects:
 
     def pieces(self, digest: str, *, offset: int = 0) -> Iterator[Piece]:
         """See `ports.Objects`. Verified as a whole before the first piece, once in a process."""
+        if digest not in self._sound:
+            self._pack_at_last(digest)
         self._verify(digest)
         piece = self._at_once(digest) if offset == 0 else None
         if piece is not None:
@@ -94,13 +100,17 @@ class FolderObjects:
     def delta(self, base: str, digest: str) -> bytes | None:
         """See `ports.Objects`."""
         try:
-            most = self.packed_size(digest)
             with self._opened(base) as old, self._opened(digest) as new:
                 sizes = object_form.size_of(old)[0], object_form.size_of(new)[0]
                 if not self._deltas.fits(*sizes):
                     return None
             return self._deltas.of(
-                base, digest, sizes, most=most, content=self._content, as_it_is=self._file_as_it_is
+                base,
+                digest,
+                sizes,
+                worth=lambda made: made < sizes[1] // CLEARLY or made < self.packed_size(digest),
+                content=self._content,
+                as_it_is=self._file_as_it_is,
             )
         except (ObjectLost, Damaged, OSError) as error:
             log.warning("%s; what was made of that content is sent whole", error)
@@ -171,12 +181,31 @@ class FolderObjects:
                 wrong[digest] = error.message
         return wrong
 
-    def _made(self, wanted: list[tuple[str, bytes]]) -> dict[str, int | None]:
+    def _made(
+        self, wanted: list[tuple[str, bytes]], as_they_are: frozenset[str] = frozenset()
+    ) -> dict[str, int | None]:
         if not wanted:
             return {}
-        made = self._maker.make(wanted)
-        self._sound.update((digest, size) for digest, size in made.items() if size is not None)
+        made = self._maker.make(wanted, as_they_are)
+        self._sound.update(
+            (digest, size)
+            for digest, size in made.items()
+            if size is not None and digest not in as_they_are  # those may still be packed
+        )
         return made
+
+    def _pack_at_last(self, digest: str) -> None:
+        """Pack an object that was kept as it is because its content was expected to travel as a delta. Where that cannot
+        be, or the object is damaged, it is left to those who read it.
+        """
+        with suppress(OSError, Damaged, HistoryError, RepositoryError):
+            handle = os.open(self._maker.place(digest), FLAGS)
+            try:
+                size = self._maker.pack(handle, digest)
+            finally:
+                os.close(handle)
+            if size is not None:
+                self._sound[digest] = size
 
     def _those_there(self, digests: Iterable[str]) -> set[str]:
         digests = set(digests)

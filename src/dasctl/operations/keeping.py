@@ -13,6 +13,10 @@ from dasctl.core.stamps import Revision
 from dasctl.operations.ports import Context
 from dasctl.remote.manifest import trimmed
 
+LARGE = (
+    1 << 20
+)  # bytes of a content that is not packed at once where it replaces another: a delta of it will travel
+
 _CONTENT = re.compile(rb"(?:\A|\0)f [0-7]+ \d+ -?\d+ ([0-9a-f]{64}) ")
 
 
@@ -28,11 +32,15 @@ def keep_contents(ctx: Context, found: Slices, head: Revision | None) -> dict[st
         for digest in known.difference(found.repository)
         if (data := ctx.history.part(digest))
     }
-    contents = dict(found.definitions)
+    contents, replacing = dict(found.definitions), set()
     for digest, data in found.repository.items():
         if digest not in known:
-            contents.update(_new_in(data, gone.get(_root(data), b"")))
-    return ctx.objects.keep(contents)
+            before = gone.get(_root(data), b"")
+            for content, path, size in _new_in(data, before):
+                contents[content] = path
+                if size >= LARGE and b" %s\0" % path in before:
+                    replacing.add(content)
+    return ctx.objects.keep(contents, replacing=replacing)
 
 
 def _root(data: bytes) -> bytes:
@@ -40,14 +48,14 @@ def _root(data: bytes) -> bytes:
     return data[: data.find(b"\0")].split(b" ", 5)[-1]
 
 
-def _new_in(data: bytes, before: bytes) -> Iterator[tuple[str, bytes]]:
-    """(SHA-256, path) of the files in `data` whose lines are not in `before`."""
+def _new_in(data: bytes, before: bytes) -> Iterator[tuple[str, bytes, int]]:
+    """(SHA-256, path, bytes) of the files in `data` whose lines are not in `before`."""
     start, old_end, end = trimmed(before, data)
     old = set(before[start:old_end].split(b"\0"))
     for line in data[start:end].split(b"\0"):
         if line[:1] == b"f" and line not in old:
-            _, _, _, _, content, path = line.split(b" ", 5)
-            yield content.decode("ascii"), path
+            _, _, size, _, content, path = line.split(b" ", 5)
+            yield content.decode("ascii"), path, int(size)
 
 
 def needed(ctx: Context, found: Slices) -> Iterator[str]:

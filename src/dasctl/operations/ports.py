@@ -5,7 +5,7 @@ Each has two real implementations, the world's and one in memory (tests/contract
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,10 +169,11 @@ class Objects(Protocol):
     `keep` was told of, where that still holds the content.
     """
 
-    def keep(self, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    def keep(self, contents: Mapping[str, bytes], *, replacing: Collection[str] = ()) -> dict[str, bytes]:
         """Keep these contents (SHA-256 to the path of a file below the domain's folder that holds it).
 
-        Those that are kept already cost one look. Returns those whose files hold another content by now. Raises
+        Those that are kept already cost one look. Large ones of `replacing`, which probably travel as deltas, need not be
+        packed before somebody wants their pieces. Returns those whose files hold another content by now. Raises
         HistoryError where the disk is full.
         """
 

@@ -21,6 +21,7 @@ from dasctl.remote.paths import printable
 
 log = logging.getLogger(__name__)
 
+CLEARLY = 4  # times smaller than the content: then the whole need not be weighed, which may mean to pack it
 NAMED = 5  # missing objects in a message
 
 MOST_THOUGHT = 64 << 20  # bytes of a content of which a dry run makes a delta in memory
@@ -86,8 +87,10 @@ class Weights:
         return found
 
     def _weighed(self, size: int, digest: str, base: str | None, offset: int) -> Item:
-        straight = whole(digest, size, self._weight(digest, size), offset)
         delta = self._delta(base, digest, size) if base is not None else None
+        if delta is not None and not offset and delta < size // CLEARLY:
+            return Item(digest=digest, size=size, base=base, travels=delta)
+        straight = whole(digest, size, self._weight(digest, size), offset)
         if delta is None or delta >= straight.travels:
             return straight
         return Item(digest=digest, size=size, base=base, travels=delta)

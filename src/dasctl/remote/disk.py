@@ -239,7 +239,7 @@ def sync_all(folder: int) -> None:
     os.sync()
 
 
-def write_all(handle: int, data: bytes | bytearray) -> None:
+def write_all(handle: int, data: bytes | bytearray | memoryview) -> None:
     """Write all bytes; a short write is not the end."""
     count = os.write(handle, data)
     if count == len(data):

@@ -142,7 +142,7 @@ class _Receiving:
                 store.failure = error
         self._wanted.pop(digest, None)
 
-    def _write_whole(self, digest: bytes, store: Store, pieces: Iterable[bytes | bytearray]) -> None:
+    def _write_whole(self, digest: bytes, store: Store, pieces: Iterable[bytes | memoryview]) -> None:
         try:
             self._begin(digest, store, 0)
             if self._writing is not None:

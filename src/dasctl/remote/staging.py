@@ -104,13 +104,13 @@ class Writing:
         for piece in by_handle.pieces(self._handle):
             self._count(piece)
 
-    def _count(self, data: bytes | bytearray) -> None:
+    def _count(self, data: bytes | bytearray | memoryview) -> None:
         self._left -= len(data)
         if self._left < 0:
             raise BadContent("more bytes than it should have")
         self._hash.update(data)
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Raises BadContent where there is more than there should be, OSError where the disk is full."""
         self._count(data)
         on_disk.write_all(self._handle, data)
