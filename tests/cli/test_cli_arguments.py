@@ -35,7 +35,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("create-domain shop", "create_domain", {"root": Path("shop"), "name": None, "sample": False}),
     ("create-domain shop --sample --name s", "create_domain", {"root": Path("shop"), "name": "s", "sample": True}),
     ("verify-domain", "verify_domain", {}),
-    ("history", "history", {"limit": None, "long": False}),
+    ("history", "history", {"targets": [], "limit": None, "long": False}),
     ("history -n 3 --long", "history", {"limit": 3, "long": True}),
     ("take-over", "take_over", {"targets": [], "yes": False}),
     ("take-over web", "take_over", {"targets": ["web"], "yes": False}),
@@ -209,6 +209,7 @@ def test_all_commands_are_there() -> None:
         "list-deviations", "diff-instance", "export-sync-bundle", "import-sync-bundle", "get",
         "set", "list",
         "run", "tail-log",
+        "install-node", "upgrade-node", "uninstall-node",
     }  # fmt: skip
     assert wanted == {name for _, commands in PANELS for name in commands}
 

@@ -24,7 +24,7 @@ from dasctl.adapters.link import Stream
 from dasctl.adapters.member_channel import FrameChannel
 from dasctl.adapters.terminal import Terminal
 from dasctl.core.coordinates import Coordinates
-from dasctl.core.elsewhere import MARKER, Order, Place
+from dasctl.core.elsewhere import MARKER, CarriedFile, Order, Place, numbered
 from dasctl.errors import (
     AuthenticationFailed,
     ChangedHostKey,
@@ -245,8 +245,8 @@ class _Running:
                 coming.give_up()
         raise LinkLost(f"{PEER} closed the connection in the middle of the command", hint=_AWAY)
 
-    def _file(self, number: int) -> Any:
-        return self._order.files[range(len(self._order.files))[number]]
+    def _file(self, number: int) -> CarriedFile:
+        return numbered(self._order.files, number)
 
     async def _show(self, number: int, data: bytes) -> None:
         """Write what the command wrote; number 0 is the terminal, whichever stream shows it."""

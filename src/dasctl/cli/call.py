@@ -6,13 +6,14 @@ command runs and not before: help, completion and wrong usage stay fast, and kno
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from dasctl.core.elsewhere import CarriedFile, Place
     from dasctl.core.exchange import Event
     from dasctl.core.outcome import Outcome
 
@@ -59,6 +60,34 @@ class Runner(Protocol):
     """Carries out calls. Raises nothing that is a DasctlError: that is in the outcome."""
 
     def __call__(self, call: Call, settings: Settings, *, on_event: Callable[[Event], None]) -> Outcome: ...
+
+
+class Elsewhere(Protocol):
+    """Runs a command line on another machine; returns its exit code there. Raises DasctlError, KeyboardInterrupt."""
+
+    def __call__(
+        self,
+        place: Place,
+        words: Sequence[str | tuple[str, int]],
+        files: Sequence[CarriedFile],
+        *,
+        typed: Sequence[str],
+        timeout_s: float,
+        quiet: bool,
+        ask: Callable[[str], bool] | None,
+    ) -> int: ...
+
+
+def run_elsewhere(
+    place: Place, words: Sequence[str | tuple[str, int]], files: Sequence[CarriedFile], **how: Any
+) -> int:
+    """The real one: over SSH."""
+    from dasctl.adapters.quick_start import start_lean
+
+    start_lean()  # before anything imports asyncio
+    from dasctl import wiring
+
+    return wiring.run_elsewhere(place, words, files, **how)
 
 
 def run_wired(call: Call, settings: Settings, *, on_event: Callable[[Event], None]) -> Outcome:

@@ -53,13 +53,9 @@ def place_of(ctx: typer.Context, *, local: bool, environment: Mapping[str, str] 
 
 def run(ctx: typer.Context, command: Any, place: Place, session: Session) -> int:
     """Run this context's command at `place`; returns its exit code there. Raises DasctlError."""
-    from dasctl import wiring
-    from dasctl.adapters.quick_start import start_lean
-
     settings = settings_of(ctx)
     words, files, typed = order_of(ctx, command)
-    start_lean()
-    return wiring.run_elsewhere(
+    return session.elsewhere(
         place,
         words,
         files,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from dasctl import __version__
-from dasctl.cli.call import Runner, Settings, run_wired
+from dasctl.cli.call import Elsewhere, Runner, Settings, run_elsewhere, run_wired
 from dasctl.cli.quick_classes import compile_late
 from dasctl.cli.streams import complain, delivered, flushed, standard
 from dasctl.errors import DasctlError, ExitCode
@@ -54,7 +54,14 @@ def _end(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def run(arguments: Sequence[str], *, out: TextIO, err: TextIO, runner: Runner = run_wired) -> int:
+def run(
+    arguments: Sequence[str],
+    *,
+    out: TextIO,
+    err: TextIO,
+    runner: Runner = run_wired,
+    elsewhere: Elsewhere = run_elsewhere,
+) -> int:
     """Carry out one command line; returns its exit code. Help and completion go to the process's own output."""
     if list(arguments) == ["--version"] and COMPLETION not in os.environ:
         # Before anything is imported.
@@ -64,7 +71,7 @@ def run(arguments: Sequence[str], *, out: TextIO, err: TextIO, runner: Runner = 
     from dasctl.cli.quick import recognised
     from dasctl.cli.session import Session
 
-    session = Session(runner=runner, out=out, err=err)
+    session = Session(runner=runner, out=out, err=err, elsewhere=elsewhere)
     try:
         plain = recognised(arguments) if COMPLETION not in os.environ else None
         return session.run(*plain) if plain is not None else _run_commands(arguments, session)

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from dasctl.cli import complete
+from dasctl.cli.carried import FROM_EITHER
 from dasctl.cli.options import settings_of
 from dasctl.cli.session import session_of
 
@@ -83,6 +84,7 @@ def member_key(
         None,
         "--sshpublickeyfile",
         metavar="FILE",
+        parser=FROM_EITHER,
         help="The node's public key. [default: the one it sent when it joined]",
     ),
 ) -> int:

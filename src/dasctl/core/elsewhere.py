@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from dasctl.core.coordinates import DEFAULT_COMMAND, Das
 from dasctl.errors import UsageError
@@ -18,6 +18,8 @@ MARKER = b"DASCTL-CALLER-1"
 CALLER_VARIABLE = "DASCTL_CALLER"  # set for a command that runs on behalf of somebody elsewhere
 FORM = "it reads USER@HOST:DIR or USER@HOST:PORT:DIR; an IPv6 address stands in brackets"
 LONGEST_NAME = 128  # characters of a caller
+
+_Thing = TypeVar("_Thing")
 
 _PLACE = re.compile(r"(?P<place>[^:\[\]]*(?:\[[^\]]*\])?)(?::(?P<port>[0-9]{1,5}))?:(?P<dir>.+)\Z", re.DOTALL)
 
@@ -129,6 +131,13 @@ class Order:
     quiet: bool = False
 
 
+def numbered(things: Sequence[_Thing], number: int) -> _Thing:
+    """The thing with that number, counted from 0. Raises ValueError."""
+    if not 0 <= number < len(things):
+        raise ValueError(f"there is no number {number}")
+    return things[number]
+
+
 def words_of(given: Any, paths: list[str]) -> list[str]:
     """The words of an order as it arrived, with the paths that its files got. Raises ValueError."""
     if not isinstance(given, list):
@@ -138,7 +147,7 @@ def words_of(given: Any, paths: list[str]) -> list[str]:
         if isinstance(word, str):
             words.append(word)
         elif isinstance(word, list) and len(word) == 2 and isinstance(word[0], str) and type(word[1]) is int:
-            words.append(word[0] + paths[range(len(paths))[word[1]]])
+            words.append(word[0] + numbered(paths, word[1]))
         else:
             raise ValueError(f"a word that is none: {word!r:.80}")
     if any("\0" in word for word in words):
