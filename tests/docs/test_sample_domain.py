@@ -108,6 +108,8 @@ def test_what_is_commented_out_is_valid(tmp_path: Path) -> None:
             for place in block:
                 if place != number and text[place].startswith(f"{indent}{other}:"):
                     text[place] = "\n"
+        if key == "software":  # it names a release, and those are commented out as a whole
+            text = [re.sub(r"^#(releases:|  [0-9.]+: \{)", r"\1", kept) for kept in text]
         store.path.write_text("".join(text))
         store.load()
         tried += 1

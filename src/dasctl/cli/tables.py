@@ -167,10 +167,10 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("pid"),
         _column("since", as_age, title="up"),
         _column("revision"),
-        _column("software"),
         _column("requires_restart", as_flag, title=""),
         _column("failed_command", as_command, title="failed last", long=True),
         _column("failed_when", as_age, title="ago", long=True),
+        _column("software"),
     ),
     "list-deviations": (
         *INSTANCE,
