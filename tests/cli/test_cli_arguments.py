@@ -36,7 +36,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("create-domain shop --sample --name s", "create_domain", {"root": Path("shop"), "name": "s", "sample": True}),
     ("verify-domain", "verify_domain", {}),
     ("history", "history", {"targets": [], "limit": None, "long": False}),
-    ("history -n 3 --long", "history", {"limit": 3, "long": True}),
+    ("history -n 3 web --long", "history", {"targets": ["web"], "limit": 3, "long": True}),
     ("take-over", "take_over", {"targets": [], "yes": False}),
     ("take-over web", "take_over", {"targets": ["web"], "yes": False}),
     ("take-over --yes", "take_over", {"targets": [], "yes": True}),

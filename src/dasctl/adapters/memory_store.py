@@ -60,6 +60,9 @@ class MemoryStore:
     def written(self) -> Document:
         return parsed(self._read())
 
+    def parsed(self, text: bytes) -> Domain:
+        return domain_of(text.decode())
+
     def warnings(self, domain: Domain) -> tuple[str, ...]:
         return warnings_in(self._read(), domain)
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from dasctl.adapters.memory_repository import MemoryRepository
 from dasctl.adapters.memory_store import MemoryStore
+from dasctl.adapters.tree_writing import write_tree
 from dasctl.core import areas, moves
 from dasctl.core.moves import Move, Touch
 from dasctl.errors import OperationFailed
+from dasctl.remote.manifest import Entry
 from dasctl.remote.paths import PathError
 
 Change = Callable[[], None]
@@ -52,6 +54,10 @@ class MemoryWorking:
         self._left = [self._change(move) for move in moves]
         self._left += [self._touch(touch) for touch in sorted(touches, key=lambda touch: touch.path)]
         self._carry_out(self._before)
+
+    def write(self, at: Path, entries: Sequence[Entry], content: Callable[[str], Iterable[bytes]]) -> None:
+        """See `ports.Working`."""
+        write_tree(at, entries, content)
 
     def finish(self) -> None:
         """Do what an interrupted change left."""

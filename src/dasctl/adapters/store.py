@@ -89,6 +89,11 @@ class YamlStore:
 
         return parsed(self._read())
 
+    def parsed(self, text: bytes) -> Domain:
+        from dasctl.adapters.yaml_text import domain_of
+
+        return domain_of(_decoded(text))
+
     def warnings(self, domain: Domain) -> tuple[str, ...]:
         from dasctl.adapters.yaml_text import warnings_in
 
@@ -111,15 +116,19 @@ class YamlStore:
             raise not_found(f"{self._root} is not a domain: it has no {FILE}") from error
         except OSError as error:
             raise OperationFailed(f"{self.path} cannot be read: {error.strerror}") from error
-        try:
-            return content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise InvalidDomain(
-                f"{FILE} is not YAML",
-                faults=(f"{FILE}:{line}: not UTF-8: the byte 0x{content[error.start]:02x}",),
-                hint="save the file as UTF-8",
-            ) from error
+        return _decoded(content)
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InvalidDomain(
+            f"{FILE} is not YAML",
+            faults=(f"{FILE}:{line}: not UTF-8: the byte 0x{content[error.start]:02x}",),
+            hint="save the file as UTF-8",
+        ) from error
 
 
 def _edited(text: str, edits: Sequence[Edit]) -> tuple[str, Domain]:

@@ -17,16 +17,18 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dasctl.adapters import durable, working_journal
+from dasctl.adapters.tree_writing import write_tree
 from dasctl.adapters.working_journal import COMMIT, JOURNAL, JOURNAL_NEW, OWNER, Before, Disk, Journal, Step
 from dasctl.core import areas, moves
 from dasctl.core.moves import MAKING, Move, Touch
 from dasctl.errors import OperationFailed
 from dasctl.remote import mounts
+from dasctl.remote.manifest import Entry
 from dasctl.remote.paths import PathError, printable
 
 ROOM = b".dasctl-making"  # in a folder that something is mounted on: a rename cannot come in from outside
@@ -85,6 +87,11 @@ class FolderWorking:
                 os.rmdir(self._root + b"/" + MAKING)  # unless somebody is making something
         finally:
             disk.close()
+
+    def write(self, at: Path, entries: Sequence[Entry], content: Callable[[str], Iterable[bytes]]) -> None:
+        """See `ports.Working`."""
+        with _translated("the domain's files", "nothing has been changed"):
+            write_tree(at, entries, content)
 
 
 _BEGUN = "the change was begun, and the next command that changes the domain finishes it first"

@@ -21,6 +21,7 @@ from dasctl.cli import (
     domain_commands,
     elsewhere,
     help,
+    history_commands,
     life_cycle_commands,
     local_commands,
     log_commands,
@@ -36,7 +37,7 @@ from dasctl.errors import UsageError
 
 PANELS: tuple[tuple[str, Mapping[str, Callable[..., Any]]], ...] = (
     ("Domain", domain_commands.COMMANDS),
-    ("History", backup_commands.COMMANDS),
+    ("History", {**history_commands.COMMANDS, **backup_commands.COMMANDS}),
     ("Nodes", node_commands.COMMANDS),
     ("Clusters and instances", cluster_commands.COMMANDS),
     ("Applications", application_commands.COMMANDS),

@@ -57,22 +57,6 @@ def explain(
     return session_of(ctx).carry_out(ctx, "explain", given=paths, here=Path.cwd())
 
 
-def history(
-    ctx: typer.Context,
-    limit: int | None = typer.Option(
-        None, "--limit", "-n", metavar="N", min=1, help="Only the last N revisions."
-    ),
-    long: bool = typer.Option(False, "--long", "-l", help="Also epoch, config id and digest."),
-) -> int:
-    """List the revisions of the domain, the newest first.
-
-    A revision is a change of the domain's state: by a command, or by files that were edited and found by a command.
-
-        dasctl history --limit 5
-    """
-    return session_of(ctx).carry_out(ctx, "history", long=long, with_long=True, limit=limit)
-
-
 def take_over(
     ctx: typer.Context,
     targets: list[str] | None = typer.Argument(
@@ -97,6 +81,5 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "create-domain": create_domain,
     "verify-domain": verify_domain,
     "explain": explain,
-    "history": history,
     "take-over": take_over,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dasctl.cli import backup_screen, dotted_screen, messages, tables, text
+from dasctl.cli import backup_screen, dotted_screen, messages, past_screen, tables, text
 from dasctl.cli.bundle_screen import show_export
 from dasctl.cli.comparison_screen import deviations_summary, show_diff
 from dasctl.cli.dry_run_screen import show_dry_run
@@ -88,6 +88,8 @@ def _raw(value: Any) -> str:
 def _show_text(outcome: Outcome, screen: Screen, *, long: bool) -> None:
     if "line" in outcome.data:  # made to be copied: nothing around it, nothing folded
         screen.line(text.plain(outcome.data["line"]))
+    elif past_screen.shows(outcome):
+        past_screen.show_past(outcome, screen)
     elif outcome.data.get("dry_run"):
         show_dry_run(outcome, screen)
         _show_deviations(outcome, screen)

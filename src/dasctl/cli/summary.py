@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dasctl.cli import tables, text
+from dasctl.cli import past_screen, tables, text
 from dasctl.cli.dry_run_screen import dry_run_summary
 from dasctl.core.outcome import FAILED, REFUSED, SKIPPED, UNCHANGED, UNREACHABLE, Outcome, Result
 
 SYNCHRONISING = frozenset(
     (
         "sync-instance", "sync-cluster", "sync-domain", "sync-local-instance", "deploy", "redeploy", "undeploy", "enable",
-        "disable", "rollback-application",
+        "disable", "rollback-application", "rollback",
     )
 )  # fmt: skip
 
@@ -22,6 +22,7 @@ def summary_of(outcome: Outcome) -> str:
         outcome.command
         in (*tables.READING, "export-sync-bundle", "backup-domain", "restore-domain", "run", "tail-log")
         or not outcome.results
+        or past_screen.shows(outcome)
     ):
         return ""
     epoch = f", epoch {outcome.data['epoch']}" if "epoch" in outcome.data else ""

@@ -213,13 +213,15 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("host"),
         _column("command", as_command),
         _column("summary"),
+        _column("failed_on"),
+        _column("kept", long=True),
         _column("epoch", long=True),
         _column("config_id", long=True),
         _column("digest", as_digest, long=True),
     ),
 }
 READING = frozenset(
-    (*LISTS, "get", "list", "verify-domain", "explain", "member-key", "diff-instance")
+    (*LISTS, "get", "list", "verify-domain", "explain", "member-key", "diff-instance", "diff", "show-revision")
 )  # they never change a state
 
 _SYNCHRONISATION = (
@@ -261,6 +263,11 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
         *(_column(key) for key in ("path", "instance", "status", "goes_as", "layer", "pattern", "place", "size")),
         *(_column(key) for key in ("modtime", "sha256")),
     ),
+    "diff": (_column("kind"), _column("path")),
+    "show-revision": tuple(
+        _column(key) for key in ("revision", "when", "who", "host", "command", "summary", "failed_on", "digest")
+    ),
+    "rollback": _SYNCHRONISATION,
     "diff-instance": (*INSTANCE, _column("kind"), _column("path")),
     "export-sync-bundle": (
         _column("file"), _column("size"), _column("sha256"), _column("since"), _column("contents"), _column("bytes"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dasctl.core.failures import news
 from dasctl.core.outcome import UNCHANGED, Outcome, Result
+from dasctl.core.telling import told
 from dasctl.core.tolerance import Tolerance
 from dasctl.errors import ExitCode, HistoryError, UsageError
 from dasctl.operations.ports import Context
@@ -27,14 +28,24 @@ def nothing_failed(ctx: Context, command: str) -> Outcome:
 
 
 def remember(ctx: Context, results: Sequence[Result]) -> tuple[str, ...]:
-    """Write down what failed, and forget what succeeded; a warning where that cannot be done."""
+    """Write down what failed, forget what succeeded, and tell the history; a warning where that cannot be done."""
     try:
-        told = news(results, ctx.history.failures(), command=ctx.who.command, when=ctx.clock.now())
-        if told:
-            ctx.history.remember(told)
+        fresh = news(results, ctx.history.failures(), command=ctx.who.command, when=ctx.clock.now())
+        if fresh:
+            ctx.history.remember(fresh)
+        _tell(ctx, results)
     except HistoryError as error:
         return (f"what failed cannot be remembered for --failed: {error.message}",)
     return ()
+
+
+def _tell(ctx: Context, results: Sequence[Result]) -> None:
+    head = ctx.history.head()
+    if head is None:
+        return
+    story = told(results, ctx.who, revision=head.number, when=ctx.clock.now())
+    if story is not None:
+        ctx.history.tell(story)
 
 
 def tolerance_of(text: str | None) -> Tolerance | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dasctl.core import areas, slices
+from dasctl.core import areas, changes, slices
 from dasctl.core.config_id import config_id
 from dasctl.core.definition import definition
 from dasctl.core.domain import FILE, Criterion, Domain
@@ -66,7 +66,8 @@ def current(
             return now
         moved = keep_contents(ctx, found, head)
         if not moved:
-            recorded = ctx.history.record(now.revision, found.repository, keep=domain.domain.revisions)
+            revision = _summed_up(ctx, now.revision, found, head)
+            recorded = ctx.history.record(revision, found.repository, keep=domain.domain.revisions)
             ctx.objects.collect(partial(needed, ctx, found))
             return replace(now, revision=recorded)
         criterion = "hash"
@@ -98,6 +99,15 @@ def _compared(ctx: Context, domain: Domain, found: Slices, head: Revision | None
     )  # fmt: skip
     revision = revision.sealed(head.digest if head else "")
     return Current(domain=domain, slices=found, revision=revision, new=True, **told)
+
+
+def _summed_up(ctx: Context, revision: Revision, found: Slices, head: Revision | None) -> Revision:
+    """What was edited in place is told as what changed, where the last revision is kept."""
+    if head is None or revision.summary != EDITED_IN_PLACE:
+        return revision
+    before = ctx.history.parts_of(head.number)
+    told = changes.summary(changes.between(before, found.repository)) if before is not None else ""
+    return replace(revision, summary=told or EDITED_IN_PLACE)
 
 
 def told_of(found: Slices, *, refused: bool) -> tuple[str, ...]:

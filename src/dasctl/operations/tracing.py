@@ -1,0 +1,113 @@
+"""Which revisions changed what instances need: their slices are made again from what is kept, and compared.
+
+What lives here: the comparison, and what cannot be known. What must not: how a slice is made (`core/slices.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dasctl.core import areas, bundles, slices
+from dasctl.core import targets as target_names
+from dasctl.core.definition import definition
+from dasctl.core.domain import Domain
+from dasctl.core.stamps import Revision
+from dasctl.errors import DasctlError, UsageError
+from dasctl.operations.past import MOST_LOOKED_AT, Past, past
+from dasctl.operations.ports import Context
+from dasctl.remote.manifest import Entry, digest_of
+from dasctl.remote.paths import from_printable
+
+Needs = dict[str, str]  # instance to the digest of its slice
+
+
+def tracing(
+    ctx: Context, targets: Sequence[str], limit: int | None
+) -> tuple[list[Revision], tuple[str, ...]]:
+    """The revisions that changed what the targets' instances need, the newest first, and what is not known.
+
+    A target is what it was at each revision: a cluster's members of then. Raises UsageError where it means nothing now and
+    meant nothing then.
+    """
+    known = ctx.history.revisions(limit=MOST_LOOKED_AT)
+    look = _Look(ctx, targets)
+    found: list[Revision] = []
+    unknown: list[int] = []
+    newer: tuple[Revision, Needs] | None = None
+    for revision in known:
+        if limit is not None and len(found) >= limit:
+            break
+        needs = look.needs(revision)
+        if newer is not None:
+            if needs is None:
+                unknown.append(newer[0].number)
+            elif needs != newer[1]:
+                found.append(newer[0])
+        if needs is None:
+            newer = None
+            unknown.append(revision.number)
+            continue
+        newer = (revision, needs)
+    if newer is not None and (limit is None or len(found) < limit) and newer[0] is known[-1] and newer[1]:
+        found.append(newer[0])  # the first of all
+    if not look.meant:
+        target_names.resolve(ctx.store.load(), targets)  # says what is wrong with the words
+    return found[:limit], _not_known(sorted(set(unknown)))
+
+
+def _not_known(numbers: Sequence[int]) -> tuple[str, ...]:
+    if not numbers:
+        return ()
+    which = f"revision {numbers[0]}" if len(numbers) == 1 else f"revisions {numbers[0]} to {numbers[-1]}"
+    return (
+        f"not known of {which}, which {'is' if len(numbers) == 1 else 'are'} not kept as a whole any more",
+    )
+
+
+class _Look:
+    """One look at what instances needed; a text of domain.yaml is judged once."""
+
+    def __init__(self, ctx: Context, targets: Sequence[str]) -> None:
+        self._ctx = ctx
+        self._targets = targets
+        self._domains: dict[bytes, Domain | None] = {}
+        self.meant = False
+
+    def needs(self, revision: Revision) -> Needs | None:
+        """What each of the targets' instances needed; None where that is not known."""
+        try:
+            then = past(self._ctx, revision.number)
+            domain = self._domain(then)
+            return self._needs(then, domain) if domain is not None else None
+        except UsageError:
+            raise
+        except DasctlError:
+            return None  # kept no more, or damaged
+
+    def _domain(self, then: Past) -> Domain | None:
+        text = then.domain_text
+        if text is None:
+            return None
+        if text not in self._domains:
+            try:
+                self._domains[text] = self._ctx.store.parsed(text)
+            except DasctlError:
+                self._domains[text] = None  # its format was another one
+        return self._domains[text]
+
+    def _needs(self, then: Past, domain: Domain) -> Needs:
+        try:
+            names = target_names.resolve(domain, self._targets)
+        except UsageError:
+            return {}  # nothing was called that
+        self.meant = True
+        entries = {name: _definition(domain, name) for name in domain.instances}
+        built = slices.build(domain, bundles.scan_of(then.parts, then.revision.state), entries)
+        return {name: built.by_instance[name].digest for name in names}
+
+
+def _definition(domain: Domain, name: str) -> Entry:
+    """Without a modtime, which no revision records."""
+    data = definition(domain, name)
+    path = areas.DEFINITIONS + b"/" + from_printable(name) + b".json"
+    return Entry(path, "f", 0o644, len(data), 0, digest_of(data).encode("ascii"))
