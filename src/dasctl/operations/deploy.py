@@ -1,4 +1,4 @@
-"""`deploy` and `redeploy`: an archive or a folder becomes a version of an application, active at its targets."""
+"""`deploy`, and what `redeploy` shares with it: an archive or a folder becomes a version of an application."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dasctl.core.outcome import Outcome
 from dasctl.core.rolling import Rolling
 from dasctl.core.targets import fold
 from dasctl.errors import UsageError
-from dasctl.operations.deployed import Known, existing, known
+from dasctl.operations.deployed import Known, known
 from dasctl.operations.deploying import Change, Making, Running, Staged, carried_out, heed
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import Current, current
@@ -64,33 +64,7 @@ async def deploy(
             command="deploy", source=source, name=called, version=version, targets=chosen, again=again, later=later,
             limits=limits or Limits(),
         )  # fmt: skip
-        return await _deployed(ctx, now, found, wanted, Running(apply=apply, rolling=rolling))
-
-
-async def redeploy(
-    ctx: Context,
-    source: Path,
-    *,
-    targets: Sequence[str] = (),
-    name: str | None = None,
-    apply: bool = True,
-    rolling: Rolling | None = None,
-    limits: Limits | None = None,
-) -> Outcome:
-    """The same for an application that is there, at `targets`, or wherever it is deployed; what is disabled stays so."""
-    with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
-        now = current(ctx)
-        called, version = named(source, name)
-        found = existing(ctx, now, called)
-        assert found.entry is not None
-        chosen = deploying.targets_of(now.domain, targets) or tuple(
-            deploying.holders(now.domain, found.entry)
-        )
-        wanted = Wanted(
-            command="redeploy", source=source, name=called, version=version, targets=chosen, again=True, later=False,
-            limits=limits or Limits(),
-        )  # fmt: skip
-        return await _deployed(ctx, now, found, wanted, Running(apply=apply, rolling=rolling))
+        return await deployed(ctx, now, found, wanted, Running(apply=apply, rolling=rolling))
 
 
 def named(source: Path, name: str | None) -> tuple[str, str | None]:
@@ -108,7 +82,8 @@ def named(source: Path, name: str | None) -> tuple[str, str | None]:
     return called, version or None
 
 
-async def _deployed(ctx: Context, now: Current, found: Known, wanted: Wanted, running: Running) -> Outcome:
+async def deployed(ctx: Context, now: Current, found: Known, wanted: Wanted, running: Running) -> Outcome:
+    """Carry out what is wanted. The caller holds the lock, and has recorded what was edited by hand."""
     with ctx.working.making() as folder:
         (folder / "new").mkdir()
         file, sha256, size = _taken(ctx, wanted.source, folder / "new")
