@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from dasctl.adapters.history import FORMAT, SqliteHistory
 from dasctl.adapters.memory_history import MemoryHistory
 from dasctl.core.failures import Failure, News
 from dasctl.core.stamps import Acknowledged, Revision, Standing
+from dasctl.core.telling import Told
 from dasctl.errors import FormatTooNew, HistoryError
 from dasctl.remote.manifest import digest_of
 
@@ -418,3 +420,33 @@ BEFORE = {"settings", "revisions", "parts", "revision_parts", "acknowledged", "a
 def tables(root) -> set[str]:
     with contextlib.closing(sqlite3.connect(root / ".dasctl" / "history.db")) as database:
         return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+# What commands amounted to.
+
+
+def told(revision: int = 1, **more: Any) -> Told:
+    fields: dict[str, Any] = {
+        "revision": revision, "when": 10.0, "who": "anna", "host": "das", "command": "sync-domain", "succeeded": 2,
+        "failed": {"web1": "the disk is full", "web2": "the disk is full", "web3": "gone \udcff"},
+    }  # fmt: skip
+    return Told(**{**fields, **more})
+
+
+def test_what_was_told_is_told_again(history):
+    assert history.told([1, 2]) == []
+    one, other = told(), told(2, command="start-cluster w\udcffb", failed={})
+    history.tell(one)
+    history.tell(other)
+    assert history.told([1]) == [one]
+    assert history.told([1, 2, 7]) == [one, other]
+    assert history.told([]) == []
+
+
+def test_what_comes_to_the_same_again_is_counted(history):
+    for when in (1.0, 2.0, 3.0):
+        history.tell(told(when=when))
+    assert history.told([1]) == [told(when=3.0, times=3)]
+    history.tell(told(when=4.0, failed={}))
+    history.tell(told(when=5.0))
+    assert [one.times for one in history.told([1])] == [3, 1, 1]

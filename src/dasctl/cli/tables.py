@@ -79,6 +79,13 @@ def as_command(value: Any, now: float) -> str:
     return typed if len(typed) <= COMMAND_COLUMNS else typed[: COMMAND_COLUMNS - 1] + "…"
 
 
+def as_sentences(value: Any, now: float) -> str:
+    """Several things that may hold commas."""
+    return (
+        "; ".join(text.plain(str(item)) for item in value) if isinstance(value, list) else as_text(value, now)
+    )
+
+
 def as_flag(value: Any, now: float) -> str:
     """`requires restart`, or nothing: what is as it should be needs no ink."""
     return "requires restart" if value is True else ""
@@ -213,16 +220,15 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("host"),
         _column("command", as_command),
         _column("summary"),
-        _column("failed_on"),
+        _column("failed_on", as_sentences),
         _column("kept", long=True),
         _column("epoch", long=True),
         _column("config_id", long=True),
         _column("digest", as_digest, long=True),
     ),
 }
-READING = frozenset(
-    (*LISTS, "get", "list", "verify-domain", "explain", "member-key", "diff-instance", "diff", "show-revision")
-)  # they never change a state
+_READERS = ("get", "list", "verify-domain", "explain", "member-key", "diff-instance", "diff", "show-revision")
+READING = frozenset((*LISTS, *_READERS))  # they never change a state
 
 _SYNCHRONISATION = (
     *INSTANCE,
@@ -283,6 +289,7 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
     ),
     "take-over": (*INSTANCE, _column("status"), _column("revision")),
     "tail-log": (),
+    "collect-log-files": (*INSTANCE, *(_column(key) for key in ("status", "files", "bytes"))),
     "run": (*INSTANCE, *(_column(key) for key in ("status", "code", "seconds", "more", "out", "err"))),
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from dasctl.core import areas, changes, exclusion, taking_back
+from dasctl.core import areas, changes, exclusion, moves, taking_back
 from dasctl.core.changes import Change
 from dasctl.core.definition import definition
 from dasctl.core.domain import FILE, Domain
@@ -44,6 +44,7 @@ class Return:
     domain: Domain  # as it will be
     text: bytes
     file: Entry | None  # of domain.yaml, where the old one comes back as it was
+    folder: Entry | None  # that it lies in
     files: Restoring
     changes: tuple[Change, ...]
     left: tuple[str, ...] = ()
@@ -106,6 +107,7 @@ def _whole(ctx: Context, then: Past, text: bytes, old: Domain, now: Current) -> 
     found = changes.between(now.slices.repository, then.parts)
     return Return(
         number=then.revision.number, names=None, domain=old, text=text, file=then.entries[areas.DEFINITION],
+        folder=then.entries.get(areas.CONFIG),
         files=_plan(ctx, now, wanted, old), changes=tuple(found), before=now,
         membership=tuple(taking_back.membership_told(now.domain, old)),
     )  # fmt: skip
@@ -115,7 +117,13 @@ def _for_some(
     ctx: Context, then: Past, old: Domain, now: Current, names: frozenset[str], *, shared: bool
 ) -> Return:
     edits, left = taking_back.domain_edits(now.domain, old, names, shared=shared)
-    text = ctx.store.edited(edits)
+    try:
+        text = ctx.store.edited(edits)
+    except InvalidDomain as error:
+        raise OperationFailed(
+            f"with these entries of revision {then.revision.number} domain.yaml would not be valid: {error.message}",
+            hint="go back with more instances, or with the whole domain; nothing has been changed",
+        ) from error
     domain = ctx.store.parsed(text)
     here = _entries(now)
     found = changes.between(now.slices.repository, then.parts)
@@ -131,7 +139,7 @@ def _for_some(
     _with_folders(wanted, then.entries)
     kept = [change for change in found if change.path in taken.paths or (edits and _is_definition(change))]
     return Return(
-        number=then.revision.number, names=names, domain=domain, text=text, file=None,
+        number=then.revision.number, names=names, domain=domain, text=text, file=None, folder=wanted.get(areas.CONFIG),
         files=_plan(ctx, now, wanted, domain), changes=tuple(kept), left=(*left, *taken.left), before=now,
     )  # fmt: skip
 
@@ -157,13 +165,13 @@ def _with_folders(wanted: dict[bytes, Entry], then: Mapping[bytes, Entry]) -> No
 
 
 def _plan(ctx: Context, now: Current, wanted: Mapping[bytes, Entry], domain: Domain) -> Restoring:
-    patterns = exclusion.scan_patterns(domain)
-    spared = Ignore(patterns).matches if patterns else _nothing
+    ignore = Ignore(exclusion.scan_patterns(domain))
+
+    def spared(path: bytes, is_folder: bool) -> bool:
+        """What is excluded there is left alone; archives of what was deployed never are."""
+        return not moves.is_within(path, areas.INTERNAL) and ignore.matches(path, is_folder)
+
     return plan(_entries(now), wanted, dict(ctx.repository.names()), spared)
-
-
-def _nothing(path: bytes, is_folder: bool) -> bool:
-    return False
 
 
 def returned(ctx: Context, way: Return, *, summary: str) -> Current:
@@ -175,10 +183,10 @@ def returned(ctx: Context, way: Return, *, summary: str) -> Current:
     files = _judged_unknown(ctx, way)
     try:
         with ctx.working.making() as folder:
-            moves = _staged(ctx, way, files, folder)
-            if moves or files.touches:
+            staged = _staged(ctx, way, files, folder)
+            if staged or files.touches:
                 _look_again(ctx, now)
-                ctx.working.put(moves, files.touches)
+                ctx.working.put(staged, _touches(way, staged, files))
     except OSError as error:
         raise OperationFailed(
             f"revision {way.number} cannot be brought back: {error.strerror}; nothing has been changed",
@@ -215,14 +223,14 @@ def _is_same(ctx: Context, entry: Entry) -> bool:
 
 def _staged(ctx: Context, way: Return, files: Restoring, folder: Path) -> list[Move]:
     get: Callable[[str], Iterable[bytes]] = partial(content, ctx)
-    moves = [Move(to=path, staged=None) for path in files.removals]
+    found = [Move(to=path, staged=None) for path in files.removals]
     for number, tree in enumerate(files.puts):
         staged = folder / f"file-{number}"
         ctx.working.write(staged, tree, get)
-        moves.append(Move(to=tree[0].path, staged=staged))
-    moves += _domain_file(ctx, way, folder)
-    moves += _definitions(ctx, way, folder)
-    return moves
+        found.append(Move(to=tree[0].path, staged=staged))
+    found += _domain_file(ctx, way, folder)
+    found += _definitions(ctx, way, folder)
+    return found
 
 
 def _domain_file(ctx: Context, way: Return, folder: Path) -> list[Move]:
@@ -241,6 +249,15 @@ def _domain_file(ctx: Context, way: Return, folder: Path) -> list[Move]:
     return [Move(to=areas.DEFINITION, staged=folder / "domain.yaml")]
 
 
+def _touches(way: Return, staged: Sequence[Move], files: Restoring) -> list[Touch]:
+    """domain.yaml is no part of an area, and yet the folder in which it is replaced is one."""
+    touches = list(files.touches)
+    replaced = any(move.to == areas.DEFINITION for move in staged)
+    if replaced and way.folder is not None and all(touch.path != areas.CONFIG for touch in touches):
+        touches.append(Touch(path=areas.CONFIG, mode=way.folder.mode, mtime=way.folder.mtime))
+    return touches
+
+
 def _now(ctx: Context, entry: Entry) -> Entry:
     return entry._replace(mtime=int(ctx.clock.now() * 1_000_000_000))
 
@@ -249,7 +266,7 @@ def _definitions(ctx: Context, way: Return, folder: Path) -> list[Move]:
     """The instances' own parts of domain.yaml with the modtimes that they have where they were confirmed last: who stands
     there has nothing to receive.
     """
-    moves: list[Move] = []
+    found: list[Move] = []
     for name, known in ctx.history.acknowledged(way.domain.instances).items():
         config = dict(known.parts).get("config")
         data = ctx.history.part(config) if config is not None else None
@@ -259,10 +276,10 @@ def _definitions(ctx: Context, way: Return, folder: Path) -> list[Move]:
             continue
         if way.before.slices.definitions.get(had.digest.decode("ascii")) is not None:
             continue  # it lies there as it was
-        staged = folder / f"definition-{len(moves)}"
+        staged = folder / f"definition-{len(found)}"
         ctx.working.write(staged, [had], lambda digest, text=text: [text])  # type: ignore[misc]
-        moves.append(Move(to=areas.DEFINITIONS + b"/" + from_printable(name) + b".json", staged=staged))
-    return moves
+        found.append(Move(to=areas.DEFINITIONS + b"/" + from_printable(name) + b".json", staged=staged))
+    return found
 
 
 def _definition_in(config: bytes) -> Entry | None:

@@ -39,6 +39,10 @@ async def rollback(
     One result per instance, or one for the domain where no node is asked.
     """
     with nullcontext() if dry_run else ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
+        if rolling is not None and not (dry_run or no_apply):
+            from dasctl.operations.rolling import refuse_unfinished  # before anything is changed
+
+            refuse_unfinished(ctx, rolling)
         domain = ctx.store.load()
         names = target_names.resolve(domain, targets) if targets else None
         if names is not None and not names:
