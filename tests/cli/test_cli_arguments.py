@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dasctl.cli.app import PANELS
+from dasctl.core.rolling import Rolling
 
 FAILURES = {"failed": False, "max_failures": None}
 SYNC = {
@@ -90,12 +91,44 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     (
         "restart-instance web1 --sync full",
         "restart",
-        {"targets": ["web1"], "command": "restart-instance", "sync": "full", "kill": False, **FAILURES},
+        {
+            "targets": ["web1"], "command": "restart-instance", "sync": "full", "kill": False, "rolling": None,
+            **FAILURES,
+        },
     ),
     (
         "restart-cluster web --kill",
         "restart",
-        {"targets": ["web"], "command": "restart-cluster", "sync": "normal", "kill": True, **FAILURES},
+        {
+            "targets": ["web"], "command": "restart-cluster", "sync": "normal", "kill": True, "rolling": None,
+            **FAILURES,
+        },
+    ),
+    (
+        "restart-cluster web --rolling --batch 25% --max-failures 2 --pause 1.5 --auto-rollback",
+        "restart",
+        {
+            "targets": ["web"], "command": "restart-cluster", "sync": "normal", "kill": False, "failed": False,
+            "rolling": Rolling(batch="25%", max_failures="2", pause_s=1.5, auto_rollback=True),
+        },
+    ),
+    (
+        "restart-cluster web --resume",
+        "resume",
+        {"command": "restart-cluster", "rolling": Rolling(resume=True)},
+    ),
+    (
+        "sync-cluster web --restart --rolling --anew",
+        "sync",
+        {
+            **{key: value for key, value in SYNC.items() if key != "max_failures"}, "targets": ["web"],
+            "command": "sync-cluster", "restart": True, "rolling": Rolling(anew=True),
+        },
+    ),
+    (
+        "sync-domain --restart",
+        "sync",
+        {**SYNC, "targets": ["domain"], "command": "sync-domain", "restart": True, "rolling": None},
     ),
     ("sync-instance web[1-3]", "sync", {"targets": ["web[1-3]"], "command": "sync-instance", **SYNC}),
     (
@@ -161,6 +194,22 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
         },
     ),
     ("serve-members --node n1", "serve_members", {"node": "n1"}),
+    (
+        "collect-log-files web db1 --since 2h --grep a.b --file *.log --to x.tar.gz --max-size 1G --max-file-size 1M --force",
+        "collect_log_files",
+        {
+            "targets": ["web", "db1"], "file": Path("x.tar.gz"), "since": "2h", "grep": "a.b", "files": ["*.log"],
+            "max_size": 1 << 30, "max_file_size": 1 << 20, "force": True,
+        },
+    ),
+    (
+        "collect-log-files web",
+        "collect_log_files",
+        {
+            "targets": ["web"], "file": None, "since": None, "grep": None, "files": [], "max_size": 100 << 20,
+            "max_file_size": 20 << 20, "force": False,
+        },
+    ),
     ("run web -- uptime", "run", {"targets": ["web"], "command": "uptime", "time_limit_s": None, "most": 262144}),
     (
         "run web1 node:n1 --timeout 5 --max-output 1M -- grep -c --json a'b",
@@ -208,7 +257,7 @@ def test_all_commands_are_there() -> None:
         "delete-server-config", "take-over", "serve-ssh", "serve-members", "history", "member-key",
         "list-deviations", "diff-instance", "export-sync-bundle", "import-sync-bundle", "get",
         "set", "list",
-        "run", "tail-log",
+        "run", "tail-log", "collect-log-files",
         "install-node", "upgrade-node", "uninstall-node",
     }  # fmt: skip
     assert wanted == {name for _, commands in PANELS for name in commands}

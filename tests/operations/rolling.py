@@ -19,9 +19,10 @@ def definition(*, start: str = "exec sleep 600", drain: str = "", more: str = ""
     head, _, _ = DEFINITION.partition("nodes:\n")
     drain = drain or tell.format(word="drain").replace("${instance.name}", "${{instance.name}}")
     undrain = tell.format(word="undrain").replace("${instance.name}", "${{instance.name}}")
+    ready = 'test ! -e local/never-ready && ! grep -q "bad for ${{instance.name}}" lib/a.jar'
     return (
         f"{head}nodes:\n{nodes}configs:\n  web-config:\n    start: {start}\n    restart-on: [lib/**]\n"
-        f"    ready: {{{{command: test ! -e local/never-ready, timeout: 1s}}}}\n"
+        f"    ready: {{{{command: '{ready}', timeout: 1s}}}}\n"
         f"    drain: {{{{command: '{drain}', timeout: 20s}}}}\n    undrain: {{{{command: '{undrain}'}}}}\n{more}"
         f"clusters:\n  web: {{{{config: web-config}}}}\ninstances:\n{members}"
     )

@@ -376,6 +376,72 @@ def test_a_kill_after_any_transition_is_resumed(cluster, after):
         assert last == f"undrain {name}"
 
 
+# The way back.
+
+
+def taken_back(
+    cluster: Cluster, line: str = f"{ROLL} --auto-rollback"
+) -> dict[str, tuple[str, str | None, int]]:
+    """A library with which web2 does not get ready."""
+    cluster.put("lib/a.jar", b"bad for web2")
+    return shown(cluster.json(line, code=3))
+
+
+def test_what_was_changed_gets_back_what_it_had_the_last_one_first(cluster):
+    rows = taken_back(cluster)
+    assert rows == {
+        "web1": ("rolled back", "running", 3),
+        "web2": ("rolled back", "running", 3),
+        "web3": ("skipped", "running", 1),
+        "web4": ("skipped", "running", 1),
+    }
+    assert {cluster.content(name) for name in FOUR} == {b"one"}
+    assert cluster.told == ["drain web1", "undrain web1", "drain web2", *one_by_one("web2", "web1")]
+    assert cluster.world.rollouts.data is None
+    assert "brought back to revision 1" in cluster.run("history")
+    assert {row[0] for row in shown(cluster.json("sync-cluster web")).values()} == {"unchanged"}
+
+
+def test_why_it_was_taken_back_is_told(cluster):
+    cluster.put("lib/a.jar", b"bad for web2")
+    text = cluster.run(f"{ROLL} --auto-rollback", code=3)
+    assert "web2 on node n2: not ready within 1s" in text
+    assert "web1      n1    rolled back  3         running" in text
+    assert "all have what they had before" in text
+    assert "--resume" not in text
+
+
+def test_what_cannot_be_taken_back_is_not_begun(cluster):
+    cluster.world.das.store.write(
+        (cluster.world.das.store.text or "").replace("  name: shop", "  name: shop\n  revisions: 1")
+    )
+    text = cluster.run(f"{ROLL} --auto-rollback", code=1)
+    assert "revision 1, which web1 has, is kept no more" in text
+    assert cluster.told == []
+    assert cluster.world.rollouts.data is None
+
+
+@pytest.mark.parametrize("after", [12, 13, 14, 16, 18, 21, 22, 25, 28])
+def test_a_kill_on_the_way_back_is_resumed(cluster, after):
+    cluster.put("lib/a.jar", b"bad for web2")
+    ctx = replace(cluster.world.context(ROLL), rollouts=Mortal(cluster.world.rollouts, after))
+    rolling = Rolling(auto_rollback=True)
+    with pytest.raises(BaseException) as caught:
+        asyncio.run(sync(ctx, ["web"], command="sync-cluster", restart=True, rolling=rolling))
+    assert "Killed" in repr(caught.value)
+    rows = shown(cluster.json(f"{ROLL} --resume", code=3))
+    assert {name: row[0] for name, row in rows.items()} == {
+        **dict.fromkeys(("web1", "web2"), "rolled back"), **dict.fromkeys(("web3", "web4"), "skipped"),
+    }  # fmt: skip
+    assert {cluster.content(name) for name in FOUR} == {b"one"}
+    assert cluster.world.rollouts.data is None
+    told = cluster.told
+    assert [[line for line in told if line.endswith(name)][-1] for name in ("web1", "web2")] == [
+        "undrain web1",
+        "undrain web2",
+    ]
+
+
 def test_a_server_that_ended_by_itself_is_not_started_by_a_change_of_files(cluster):
     pid = cluster.pids()["web2"]
     assert pid is not None

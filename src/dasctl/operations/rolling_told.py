@@ -68,8 +68,16 @@ def _not_begun(rollout: Rollout, interrupted: bool) -> str:
     return f"not begun: {failed} had failed, and --max-failures {rollout.rolling.tolerance} allows no more"
 
 
+def _taken_back(rollout: Rollout) -> str:
+    if rollout.those(State.FAILED):
+        return f"go on bringing it back, when the cause is mended: dasctl {rollout.line} --resume"
+    return "all have what they had before: mend the cause, make the change once more, and roll it out"
+
+
 def what_now(rollout: Rollout) -> str:
     """How to go on: a line for each way."""
+    if rollout.returning:
+        return _taken_back(rollout)
     lines = [f"go on with it, when the cause is mended: dasctl {rollout.line} --resume"]
     if rollout.revision is not None:
         lines.append("after a change in the repository begin anew: the same command with --anew instead")
