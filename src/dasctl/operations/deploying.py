@@ -247,6 +247,10 @@ async def carried_out(
     The caller holds the lock. Where nodes fail the domain stays at the new revision; the next synchronisation brings it.
     """
     ctx, change = making.ctx, making.change
+    if running.apply and running.rolling is not None:
+        from dasctl.operations.rolling import refuse_unfinished  # of use to few commands
+
+        refuse_unfinished(ctx, running.rolling)
     before, after = (
         deploying.having(making.now.domain, entry) for entry in (change.known.entry, change.after)
     )
