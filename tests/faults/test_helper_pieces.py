@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from dasctl.adapters import bootstrap, helper_pack
-from dasctl.adapters.helper_pack import CODE, FIRST, WORK, HelperPack, Shipment
+from dasctl.adapters.helper_pack import CODE, FIRST, REST, WORK, HelperPack, Shipment
 from dasctl.adapters.helper_source import imported, small_code, small_source
 from dasctl.adapters.helpers import Helpers
 from dasctl.adapters.local import LocalLinks
@@ -103,11 +103,12 @@ def test_each_request_has_the_modules_that_it_imports(pack: HelperPack) -> None:
     """Followed through every import, early and late; what belongs to other requests is what `main` imports late."""
     of_form = pack._pieces[CODE]
     first = of_form[FIRST].names
+    changing = of_form[WORK].names | of_form[REST].names
     for request in set(helper_pack.ROOTS) - {FIRST}:
         sent = (
             first
             | of_form[request].names
-            | (of_form[WORK].names if request in ("sync", "contents", "commit") else set())
+            | (changing if request in ("sync", "contents", "commit") else set())
         )
         for name in sent - {"dasctl.remote.main"}:
             assert imported(SOURCES[name], "dasctl.remote") & {*SOURCES} <= sent, (request, name)
@@ -163,6 +164,19 @@ def test_cache_is_used_and_made_anew_where_it_is_damaged(tmp_path: Path) -> None
         assert cache.read_bytes() == good
     cache.write_bytes(good[: len(good) // 2])
     assert helper_pack.helper_pack(cache)._pieces == made
+
+
+def test_domains_of_a_user_share_a_pack(tmp_path: Path) -> None:
+    shared = tmp_path / "cache" / "dasctl" / "helper"
+    made = helper_pack.helper_pack(tmp_path / "first", shared)._pieces
+    assert shared.read_bytes() == (tmp_path / "first").read_bytes()
+    assert shared.parent.stat().st_mode & 0o777 == 0o700
+    assert helper_pack.helper_pack(tmp_path / "second", shared)._pieces == made
+    assert not (tmp_path / "second").exists()  # it was read, not made
+    for mode in (0o620, 0o602):
+        shared.chmod(mode)  # somebody else could have written what is run
+        assert helper_pack.helper_pack(tmp_path / f"third {mode}", shared)._pieces == made
+        assert (tmp_path / f"third {mode}").exists()
 
 
 def test_folder_that_cannot_be_written_is_no_fault(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ class Counting(MemoryObjects):
         self.__dict__.update(of.__dict__)
         self.asked: list[str] = []
 
-    def keep(self, contents):  # type: ignore[no-untyped-def]
+    def keep(self, contents, *, replacing=()):  # type: ignore[no-untyped-def]
         self.asked += contents
-        return super().keep(contents)
+        return super().keep(contents, replacing=replacing)
 
     def collect(self, needed):  # type: ignore[no-untyped-def]
         self.asked.append("collect")

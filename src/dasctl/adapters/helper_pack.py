@@ -4,8 +4,8 @@ What lives here: which modules travel when and in which form, and the pieces' ca
 the node takes them (`bootstrap.py`), links.
 
 A node whose python has our magic number gets code: nothing is compiled there, which takes 40 ms; sources are half as large.
-What a synchronisation with nothing to do never touches goes as source all the same, and only with a request that may need
-it. All that was guessed wrongly here is asked for by the node, and costs a round trip.
+What a synchronisation with nothing to do never touches goes only with a request that may need it, and what few of those need
+goes as source. All that was guessed wrongly here is asked for by the node, and costs a round trip.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ VARIABLE = "DASCTL_HELPER"  # `sources`: complete sources, for tracebacks that s
 PACKAGE = "dasctl.remote"
 FIRST = "first"  # what every request needs
 WORK = "work"  # a synchronisation that changes something
+REST = "rest"  # one that is out of the ordinary: held, thought of, of software
 CODE, SOURCES = "code", "sources"
 
 # Where each request begins. `main` imports late; all else is followed from here.
@@ -68,6 +69,8 @@ HOT = (
     "work",
     "writing",
 )
+# What nearly each one executes that changes something.
+WORKING = ("dangers", "delta", "fresh", "mounts", "sharing", "space", "staging")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,8 @@ class Shipment:
         data = self._of(op)
         if op in (words.CONTENTS, words.COMMIT) or header.get("blobs") or header.get("hold"):
             data += self._of(WORK)
+        if header.get("hold") or header.get("dry_run") or _is_of_software(header):
+            data += self._of(REST)
         return data
 
     def _of(self, request: str) -> bytes:
@@ -135,9 +140,9 @@ class Shipment:
             if isinstance(wanted, list)
             else frozenset()
         )
-        rest = self._pack.piece(self._form, WORK, self._sent)
-        if names & rest.names:
-            return self._taken(rest)  # there is work after all, and more of it will be needed next
+        work = self._pack.piece(self._form, WORK, self._sent)
+        if names & work.names:
+            return self._taken(work)  # there is work after all, and more of it will be needed next
         return self._taken(self._pack.of(self._form, names))
 
     def _taken(self, piece: Piece) -> bytes:
@@ -145,14 +150,46 @@ class Shipment:
         return piece.data
 
 
-def helper_pack(cache: Path | None = None) -> HelperPack:
-    """The pack of this release: from the file `cache`, which is written anew where it is not of this release."""
+def _is_of_software(header: Mapping[str, Any]) -> bool:
+    return header.get("op") == words.SYNC and any(
+        "software" in item for item in header.get("instances") or ()
+    )
+
+
+def helper_pack(cache: Path | None = None, shared: Path | None = None) -> HelperPack:
+    """The pack of this release: from the file `cache`, which is written anew where it is not of this release. `shared`: a
+    second such file, for domains that have none yet; making a pack takes a second.
+    """
     modules = Path(bootstrap.__file__).parent.parent / "remote"
     full = os.environ.get(VARIABLE) == SOURCES
     stamp = _stamp(modules) if cache is not None and not full else None
     if cache is None or stamp is None:
         return _made(full=full)
-    return _read(cache, stamp) or _kept(cache, stamp, _made(full=False))
+    pack = _read(cache, stamp)
+    if pack is None and shared is not None and _is_ours(shared):
+        pack = _read(shared, stamp)
+    if pack is None:
+        pack = _kept(cache, stamp, _made(full=False))
+        if shared is not None and _folder_made(shared):
+            _kept(shared, stamp, pack)
+    return pack
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether nobody else can have written it: what is in it is run, and HOME may be another user's."""
+    try:
+        seen = os.stat(file)  # noqa: PTH116
+    except OSError:
+        return False
+    return seen.st_uid == os.geteuid() and not seen.st_mode & 0o022
+
+
+def _folder_made(file: Path) -> bool:
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return _is_ours(file.parent)
 
 
 def _stamp(folder: Path) -> bytes | None:
@@ -222,9 +259,10 @@ def _needs(imports: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
     first = _reached(ROOTS[FIRST], {**imports, f"{PACKAGE}.main": _at_once(imports)})
     needs = {request: _reached(roots, imports) - first for request, roots in ROOTS.items()}
     hot = frozenset(f"{PACKAGE}.{name}" for name in HOT)
-    work = needs[words.SYNC] - hot
+    rest = needs[words.SYNC] - hot
+    work = rest & {f"{PACKAGE}.{name}" for name in WORKING}
     needs |= {op: needs[op] & hot for op in (words.SYNC, words.CONTENTS, words.COMMIT)}
-    return {**needs, FIRST: first, WORK: work, "": frozenset(imports) - first}
+    return {**needs, FIRST: first, WORK: work, REST: rest - work, "": frozenset(imports) - first}
 
 
 def _at_once(imports: Mapping[str, frozenset[str]]) -> frozenset[str]:
@@ -246,7 +284,7 @@ def _reached(roots: Iterable[str], imports: Mapping[str, frozenset[str]]) -> fro
 
 def _piece(form: str, modules: Mapping[str, tuple[bytes, CodeType]], *, request: str = "") -> Piece:
     as_code = (
-        {} if form == SOURCES or request == WORK else {name: code for name, (_, code) in modules.items()}
+        {} if form == SOURCES or request == REST else {name: code for name, (_, code) in modules.items()}
     )
     as_source = {name: source for name, (source, _) in modules.items() if name not in as_code}
     packed = bootstrap.packed(as_code, as_source, level=bootstrap.SMALL)

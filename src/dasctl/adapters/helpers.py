@@ -32,7 +32,7 @@ class Helpers:
     def shipment(self, node: str) -> Shipment:
         """What to send to `node`, for one link."""
         if self._pack is None:
-            self._pack = helper_pack(self._own / "helper")
+            self._pack = helper_pack(self._own / "helper", _users_cache())
         if self._magics is None:
             self._magics = self._read()
         return Shipment(self._pack, self._told.get(node) or self._magics.get(node))
@@ -61,3 +61,9 @@ class Helpers:
         except (OSError, ValueError, RecursionError):
             return {}
         return {k: v for k, v in found.items() if isinstance(v, str)} if isinstance(found, dict) else {}
+
+
+def _users_cache() -> Path | None:
+    """A helper's pack that all domains of this user share."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    return Path(base, "dasctl", "helper") if os.path.isabs(base) else None  # noqa: PTH117
