@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from dasctl.core.bundles import Plan
     from dasctl.core.elsewhere import CarriedFile, Place
     from dasctl.core.moves import Move, Touch
+    from dasctl.operations.collecting_ports import LogArchive
     from dasctl.operations.member_ports import Outside
     from dasctl.remote.manifest import Entry
 
@@ -106,7 +107,7 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
         bundles=_LateBundles(), archives=_LateArchives(), releases=_LateReleases(root),
-        rollouts=FolderRollouts(root), backups=_LateBackups(),
+        rollouts=FolderRollouts(root), backups=_LateBackups(), log_archives=_LateLogArchives(),
     )  # fmt: skip
 
 
@@ -207,6 +208,15 @@ class _LateBackups:
         from dasctl.adapters.backup_file import FolderBackups
 
         return getattr(FolderBackups(), name)
+
+
+class _LateLogArchives:
+    """ports.LogArchives, imported when one is written."""
+
+    def writing(self, file: Path, *, force: bool) -> AbstractContextManager[LogArchive]:
+        from dasctl.adapters.log_archives import TarLogArchives
+
+        return TarLogArchives().writing(file, force=force)
 
 
 class _LateBundles:

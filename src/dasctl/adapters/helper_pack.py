@@ -52,6 +52,7 @@ ROOTS = {
     words.SWITCH: ("software", "beats"),
     words.RUN: ("run",),
     words.TAIL: ("tailing", "beats"),
+    words.LOGS: ("collecting", "beats"),
     words.MORE: ("beats",),  # what it goes on with has been sent
 }
 # What a synchronisation with nothing to do executes, besides what every request needs.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import typer
 
 from dasctl.cli import complete
+from dasctl.cli.carried import TO_HERE
 from dasctl.cli.options import GATHERED
 from dasctl.cli.session import session_of
 from dasctl.core.answers import NOT_RUN
@@ -83,6 +85,59 @@ def tail_log(
     )
 
 
+def collect_log_files(
+    ctx: typer.Context,
+    targets: list[str] = typer.Argument(
+        ..., metavar="TARGET...", autocompletion=complete.targets, help="Which instances."
+    ),
+    to: Path | None = typer.Option(
+        None,
+        "--to",
+        metavar="FILE",
+        parser=TO_HERE,
+        help="The archive, a .tar.gz. [default: DOMAIN-logs-DATE-TIME.tar.gz, here]",
+    ),
+    since: str | None = typer.Option(
+        None,
+        "--since",
+        metavar="2h|DATE",
+        help="Only files that have changed since: 30m, 2h, 3d, 14:30, 2026-01-31.",
+    ),
+    grep: str | None = typer.Option(
+        None,
+        "--grep",
+        metavar="REGEX",
+        help="Only lines that match, also in .gz; they are looked for on the nodes.",
+    ),
+    files: list[str] | None = typer.Option(
+        None,
+        "--file",
+        metavar="PATTERN",
+        help="Which files in logs/, as in .gitignore; may be given again. [default: all]",
+    ),
+    max_size: str = typer.Option(
+        "100M", "--max-size", metavar="SIZE", help="How much to collect of all together, before compression."
+    ),
+    max_file_size: str = typer.Option(
+        "20M", "--max-file-size", metavar="SIZE", help="How much of each file: of a larger one its end."
+    ),
+    force: bool = typer.Option(False, "--force", help="Replace the archive where there is one."),
+) -> int:
+    """Collect the logs of instances into one archive, as INSTANCE/logs/FILE with their modtimes.
+
+    The newest files come first in the limits; what was cut or left out is told. Compressed logs are taken as they are.
+    With `--grep` only what matches travels.
+
+        dasctl collect-log-files web --since 2h --to web-logs.tar.gz
+
+        dasctl collect-log-files domain --grep 'OutOfMemory|ERROR'
+    """
+    return session_of(ctx).carry_out(
+        ctx, "collect_log_files", targets=targets, file=to, since=since, grep=grep, files=files or [],
+        max_size=_size("--max-size", max_size), max_file_size=_size("--max-file-size", max_file_size), force=force,
+    )  # fmt: skip
+
+
 def _divided(words: Sequence[str]) -> tuple[list[str], str]:
     """The targets, and the command as one line for a shell."""
     if DASHES not in words:
@@ -110,5 +165,6 @@ def _size(option: str, text: str) -> int:
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "tail-log": tail_log,
+    "collect-log-files": collect_log_files,
     "run": run,
 }

@@ -35,7 +35,16 @@ def summary_of(outcome: Outcome) -> str:
         names = text.folded(tables.name_of(result) for result in outcome.results)
         said = {result.note for result in outcome.results}
         return f"{text.plain(said.pop()) if len(said) == 1 and said != {''} else 'unchanged'}: {names}{at}"
+    if outcome.command == "collect-log-files":
+        return _collected(outcome)
     return f"{_tally(outcome)}{_volume(outcome)}, in {text.duration(outcome.seconds)}{at}"
+
+
+def _collected(outcome: Outcome) -> str:
+    data = outcome.data
+    file = text.path_text(str(data.get("file", "")))
+    what = f"{text.count(data.get('files', 0), 'file')}, {text.size(data.get('bytes', 0))}"
+    return f"{_tally(outcome)}: {what}, in {file} ({text.size(data.get('size', 0))})" if file else ""
 
 
 def _tally(outcome: Outcome) -> str:

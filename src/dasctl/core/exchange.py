@@ -114,6 +114,7 @@ PHASES = (
     "starting",
     "stopping",
     "running",
+    "collecting",
     "ready",
     "undraining",
     "done",
@@ -124,8 +125,12 @@ PHASES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Who:
-    """Who runs the command, for the history and the lock."""
+    """Who runs the command, for the history and the lock.
+
+    `files`: paths of files that were carried here for this command, and how whoever typed it called them.
+    """
 
     user: str
     host: str
     command: str
+    files: Mapping[str, str] = field(default_factory=dict)

@@ -21,3 +21,13 @@ def byte_count(text: str) -> int:
     if not 0 < size <= MOST:
         raise ValueError(f"{text!r} is no size to work with: write 1K or more")
     return size
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: `512 B`, `20 MiB`, `1.2 GiB`."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1000 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if size >= 99.95 or size == int(size) else f"{size:.1f} {unit}"

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dasctl.core.archives import Limits  # of use to few commands
     from dasctl.core.bundles import Plan  # of use to one command only
     from dasctl.operations.backup_ports import Backups  # of use to few commands
+    from dasctl.operations.collecting_ports import LogArchives  # of use to two commands
     from dasctl.operations.member_ports import Members  # of use on nodes only
 
 __all__ = [
@@ -469,6 +470,7 @@ class Context:
     members: Members | None = None  # for serve-members and member-key alone
     bundles: Bundles | None = None  # for export-sync-bundle alone
     backups: Backups | None = None  # for the commands of backups alone
+    log_archives: LogArchives | None = None  # for collect-log-files and dump alone
     rollouts: Rollouts | None = None  # for rolling changes alone
     archives: Archives | None = None  # for what is deployed or installed
     releases: Releases | None = None  # of the servers' own software

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     class Stream(Protocol):
         """What goes on when the first answer has been given."""
 
-        def answer(self) -> Answer: ...
+        def answer(self, header: Header) -> Answer: ...
 
         def close(self) -> None: ...
 
@@ -177,7 +177,7 @@ class Server:
         if op == words.COMMIT:
             return self._commit()
         if op == words.MORE:
-            return self._more()
+            return self._more(header)
         self._forget()
         if op == words.SYNC:
             return self._sync(header)
@@ -197,6 +197,8 @@ class Server:
             return stop.answer(self.link, header, self.before)
         if op == words.TAIL:
             return self._tail(header)
+        if op == words.LOGS:
+            return self._logs(header)
         if op == words.RUN:
             from dasctl.remote import run
 
@@ -266,10 +268,16 @@ class Server:
             reply, self.stream = tailing.begin(self.link, header)
         return reply
 
-    def _more(self) -> Answer:
+    def _logs(self, header: Header) -> Header:
+        from dasctl.remote import collecting
+
+        reply, self.stream = collecting.begin(self.link, header)
+        return reply
+
+    def _more(self, header: Header) -> Answer:
         if self.stream is None:
             raise messages.BadMessage("there is nothing that there could be more of")
-        return self.stream.answer()
+        return self.stream.answer(header)
 
     def _settled(self, reply: Header) -> Header:
         if self.waiting is not None and not self.waiting.waits():

@@ -342,7 +342,7 @@ class Tail:
             time.sleep(pause)
             pause = min(2 * pause, LOOK_S)
 
-    def answer(self) -> Reply:
+    def answer(self, header: Reply) -> Reply:
         """Answer a `more`: further lines, and what could not be looked at meanwhile."""
         told = [len(folder.problems) for folder in self._folders]
         lines, more = self.next()
