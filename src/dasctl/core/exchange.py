@@ -6,7 +6,7 @@ What lives here: plain values without behaviour. What must not: protocols (`oper
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

@@ -218,9 +218,14 @@ def _staged(making: Making, wanted: Wanted, version: str, file: Path, sha256: st
         record=Record(
             name=wanted.name, version=version, archive=file.name, sha256=sha256, size=size, unpacked=out.bytes,
             files=out.files, when=ctx.clock.now(), who=ctx.who.user, host=ctx.who.host,
-            origin=os.path.abspath(wanted.source),  # noqa: PTH100 (as it was named: links are not followed)
+            origin=_origin(ctx, wanted.source),
         ),
     )  # fmt: skip
+
+
+def _origin(ctx: Context, source: Path) -> str:
+    """Where the archive came from, as it was named: links are not followed. What was carried here has the caller's words."""
+    return ctx.who.files.get(str(source)) or os.path.abspath(source)  # noqa: PTH100
 
 
 def _is_edited(making: Making, version: str) -> bool:
