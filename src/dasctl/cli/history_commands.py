@@ -92,9 +92,6 @@ def rollback(
     no_apply: bool = typer.Option(
         False, "--no-apply", help="Change the repository alone; a later sync-… brings it to the nodes."
     ),
-    yes: bool = typer.Option(
-        False, "--yes", "-y", help="Delete more than half of an instance's files without a question."
-    ),
     limit: str | None = LIMIT,
     **options: Any,
 ) -> int:
@@ -117,7 +114,6 @@ def rollback(
         targets=targets or [],
         dry_run=dry_run,
         no_apply=no_apply,
-        yes=yes,
         rolling=rolling,
     )
 

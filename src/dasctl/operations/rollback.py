@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dasctl.core import changes
 from dasctl.core import targets as target_names
-from dasctl.core.outcome import OK, UNCHANGED, Outcome, Result, spoiled, summed_up
+from dasctl.core.outcome import OK, UNCHANGED, Outcome, Result, failed, spoiled, summed_up
 from dasctl.core.targets import fold
-from dasctl.errors import UsageError
+from dasctl.errors import DasctlError, UsageError
 from dasctl.operations.applying import apply
+from dasctl.operations.failing import remember
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import Current
 from dasctl.operations.restoring import Return, returned, way_back
@@ -32,11 +34,11 @@ async def rollback(
     dry_run: bool = False,
     no_apply: bool = False,
     rolling: Rolling | None = None,
-    yes: bool = False,
 ) -> Outcome:
     """Without targets the whole domain goes back. `no_apply`: only the repository; `dry_run`: only what would change.
 
-    One result per instance, or one for the domain where no node is asked.
+    One result per instance, or one for the domain where no node is asked. Nobody is asked before files are deleted on nodes:
+    they are in a revision that is kept.
     """
     with nullcontext() if dry_run else ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         if rolling is not None and not (dry_run or no_apply):
@@ -57,7 +59,7 @@ async def rollback(
         if no_apply:
             return _recorded(way, now, changed)
         going = [name for name in now.domain.instances if names is None or name in names]
-        return await _applied(ctx, way, now, going, rolling=rolling, yes=yes)
+        return await _applied(ctx, way, now, going, rolling=rolling)
 
 
 def _thought_of(way: Return) -> Outcome:
@@ -70,7 +72,8 @@ def _thought_of(way: Return) -> Outcome:
     unrecorded = ("what is edited in place would be recorded first",) if way.before.new else ()
     return summed_up(
         COMMAND, [row], revision=None if way.before.new else way.before.revision.number,
-        notes=(*unrecorded, _headline(way), "dry run: nothing was touched"), warnings=way.warnings, data={"dry_run": True, **_data(way)},
+        notes=(*unrecorded, _headline(way), "dry run: nothing was touched"), warnings=way.warnings,
+        data={"dry_run": True, **_data(way)},
     )  # fmt: skip
 
 
@@ -105,13 +108,16 @@ def _recorded(way: Return, now: Current, changed: bool) -> Outcome:
 
 
 async def _applied(
-    ctx: Context, way: Return, now: Current, names: Sequence[str], *, rolling: Rolling | None, yes: bool
+    ctx: Context, way: Return, now: Current, names: Sequence[str], *, rolling: Rolling | None
 ) -> Outcome:
-    from dasctl.operations.failing import remember
-
-    after, rows = await apply(
-        ctx, names, command=COMMAND, rolling=rolling, domain=now.domain, look=None, yes=yes
-    )  # fmt: skip
+    try:
+        after, rows = await apply(ctx, names, command=COMMAND, rolling=rolling, domain=now.domain, yes=True)
+    except DasctlError as error:
+        told = "the repository is back there, the nodes are not: `dasctl sync-domain` brings it to them"
+        return replace(
+            failed(COMMAND, error), revision=now.revision.number, notes=(_headline(way), told),
+            warnings=now.warnings, data={"dry_run": False, **_data(way)},
+        )  # fmt: skip
     forgotten = remember(ctx, rows)
     outcome = summed_up(
         COMMAND, rows or [Result(status=OK, fields={"domain": now.domain.domain.name})],
