@@ -13,6 +13,7 @@ file (`backup_tar.py`), reading one (`backup_reading.py`), putting one in place 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -36,6 +37,7 @@ from dasctl.remote.manifest import Entry, decode
 from dasctl.remote.paths import printable
 
 PIECE = 256 << 10  # bytes read at once
+PART = ".part"  # of a file that is being written
 FOLDER = "backups"  # in the domain's .dasctl
 ROOM = "make room there, or name another folder with --to"
 
@@ -231,9 +233,11 @@ class _Source:
 
     def written(self, plan: _Plan, folder: Path, on_written: OnWritten) -> BackupFile:
         """Write beside, and rename. Raises OSError."""
-        handle, beside = tempfile.mkstemp(prefix=f".{plan.name}-", suffix=".part", dir=folder)
+        _sweep(folder, plan.name)
+        handle, beside = tempfile.mkstemp(prefix=f".{plan.name}-", suffix=PART, dir=folder)
         try:
             with open(handle, "wb") as out:
+                fcntl.flock(handle, fcntl.LOCK_SH)
                 self._fill(TarGz(out), plan, on_written)
                 out.flush()
                 os.fsync(out.fileno())
@@ -308,6 +312,14 @@ def _parents(name: bytes) -> Iterator[bytes]:
 def _digest_of(path: bytes) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sweep(folder: Path, name: str) -> None:
+    """Remove what killed commands were writing: what nobody holds."""
+    for path in folder.glob(f".{name}-*{PART}"):
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def _renamed(beside: Path, folder: Path, facts: Facts) -> Path:

@@ -157,13 +157,25 @@ def find_domain(start: Path, explicit: str | Path | None, env: Mapping[str, str]
         if given:
             root = _absolute(start / Path(given).expanduser())
             if not (root / FILE).is_file():
-                raise not_found(f"{root} ({origin}) is not a domain: it has no {FILE}")
+                raise _between(root) or not_found(f"{root} ({origin}) is not a domain: it has no {FILE}")
             return root
     start = _absolute(start)
     for folder in (start, *start.parents):
         if (folder / FILE).is_file():
             return folder
     raise not_found(f"no domain in {start} or above it: no folder there holds {FILE}")
+
+
+def _between(root: Path) -> DomainNotFound | None:
+    """What is said where a restore was killed between its two renames (`restored.py`)."""
+    if root.exists() or not (root.parent / f".{root.name}.restoring").exists():
+        return None
+    kept = sorted(root.parent.glob(f"{root.name}.before-*"))
+    return DomainNotFound(
+        f"{root} is not there: a restore was interrupted",
+        hint="run `dasctl restore-domain` again"
+        + (f", or go back to the domain that was there: mv {kept[-1]} {root}" if kept else ""),
+    )
 
 
 def create_domain(root: Path, name: str | None, *, sample: bool, id: str) -> YamlStore:

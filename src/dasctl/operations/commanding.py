@@ -8,7 +8,7 @@ from typing import Any
 
 from dasctl.core import requests, verdicts
 from dasctl.core.domain import Domain
-from dasctl.core.stamps import Standing
+from dasctl.core.stamps import Acknowledged, Standing
 from dasctl.core.verdicts import Verdict
 from dasctl.errors import DasctlError
 from dasctl.operations.ports import Context, Event, Link
@@ -71,6 +71,7 @@ async def command(
         if not left:
             break
         places.update({name: _standing(answers[name]) for name in left})
+        _remember(ctx, node, {name: place for name in left if (place := places[name]) is not None})
     return answers
 
 
@@ -89,6 +90,19 @@ def _judged(ctx: Context, node: str, verdict: Verdict) -> Answer:
 def _standing(answer: Answer) -> Standing | None:
     assert answer.verdict is not None
     return answer.verdict.at.standing if answer.verdict.at is not None else None
+
+
+def _remember(ctx: Context, node: str, places: Mapping[str, Standing]) -> None:
+    """Places that this history never had, and goes on from because it came out of a backup: the request that follows tells
+    the node of the higher epoch, and then nothing but this says that they were lower ones.
+    """
+    confirmed = {
+        name: Acknowledged(standing=place, parts=(), when=ctx.clock.now(), node=node)
+        for name, place in places.items()
+        if ctx.history.find(place) is None
+    }
+    if confirmed:
+        ctx.history.acknowledge(confirmed, {})
 
 
 def _on_event(ctx: Context, node: str, event: Mapping[str, Any]) -> None:

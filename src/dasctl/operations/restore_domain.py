@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dasctl.core.backups import Before, Facts
+from dasctl.core.domain import Domain
 from dasctl.core.outcome import Outcome, Result, summed_up
+from dasctl.core.stamps import Acknowledged
 from dasctl.errors import DomainNotFound, UsageError
 from dasctl.operations.backup_ports import Backups, Restoring
 from dasctl.operations.looking import Seen, look, utc_text
@@ -65,10 +67,11 @@ def _found(backups: Backups, restoring: Restoring, file: Path, root: Path | None
     place = root if root is not None else path.parent
     if path.exists() or file.name != str(file):
         return path, place
+    if root is not None and (kept := backups.folder(root) / file).exists():
+        return kept, place
     with suppress(DomainNotFound):
-        for domain in (root, restoring.find(None)):
-            if domain is not None and (kept := backups.folder(domain) / file).exists():
-                return kept, place
+        if (kept := backups.folder(restoring.find(None)) / file).exists():
+            return kept, place
     return path, place
 
 
@@ -101,6 +104,7 @@ async def _taken_over(ctx: Context, path: Path, facts: Facts) -> tuple[dict[str,
         domain = ctx.store.load()
         seen = await look(ctx, domain, list(domain.instances), probe=False) if domain.instances else {}
         _rise_above(ctx, domain.domain.id, seen)
+        _acknowledge(ctx, domain, seen)
         now = await asyncio.to_thread(
             partial(current, ctx, summary=f"restored revision {facts.revision} from {path.name}")
         )
@@ -126,6 +130,23 @@ def _rise_above(ctx: Context, domain: str, seen: Mapping[str, Seen]) -> None:
     theirs = max([0, *(at.standing.revision for at in places)])
     if theirs > (head.number if head is not None else 0):
         ctx.history.restart_at(theirs + 1)
+
+
+def _acknowledge(ctx: Context, domain: Domain, seen: Mapping[str, Seen]) -> None:
+    """Go on from where the instances stand; what they have there this history does not know."""
+    places = {
+        name: view.at.standing for name, view in seen.items() if view.at is not None and view.error is None
+    }
+    ctx.history.acknowledge(
+        {
+            name: Acknowledged(
+                standing=place, parts=(), when=ctx.clock.now(), node=domain.instances[name].node
+            )
+            for name, place in places.items()
+            if ctx.history.find(place) is None
+        },
+        {},
+    )
 
 
 def _outcome(

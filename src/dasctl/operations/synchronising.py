@@ -67,7 +67,7 @@ class Synchronisation:
             return Want(slice=wanted, expect=self.override[name], parts={}, trusted=False)
         if known is None:
             return Want(slice=wanted, expect=None, parts={}, trusted=False)
-        trusted = not self.options.full and name not in self.failed
+        trusted = bool(known.parts) and not self.options.full and name not in self.failed
         return Want(slice=wanted, expect=known.standing, parts=dict(known.parts), trusted=trusted)
 
     async def _reload(self, node: str, link: Link, courses: Mapping[str, Course]) -> dict[str, Answer]:
