@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from dasctl.adapters.admission import Admission
@@ -27,6 +28,7 @@ from dasctl.adapters.history import SqliteHistory
 from dasctl.adapters.objects import FolderObjects
 from dasctl.adapters.ssh import SshLinks
 from dasctl.adapters.store import YamlStore, create_domain, find_domain
+from dasctl.adapters.threads import Threads
 from dasctl.adapters.throttle import Throttle
 from dasctl.adapters.tree import FolderRepository
 from dasctl.core import outcome as outcomes
@@ -285,19 +287,30 @@ async def _terminable(operation: Callable[[], Awaitable[Outcome]]) -> Outcome:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
 
-    def end(number: int, frame: object) -> None:
+    threads, interrupt = Threads(), signal.getsignal(signal.SIGINT)
+    loop.set_default_executor(threads)
+
+    def end(number: int, frame: FrameType | None) -> None:
         # At once, as asyncio does for Ctrl-C: a handler of the loop waits for the loop's turn.
+        threads.leave_alone = True
         task.cancel()
         loop.call_soon_threadsafe(lambda: None)
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        threads.leave_alone = True
+        if callable(interrupt):
+            interrupt(number, frame)
 
     before = None
     with suppress(ValueError):  # not the main thread: signals are somebody else's
         before = signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, interrupted)
     try:
         return await operation()
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
+            signal.signal(signal.SIGINT, interrupt)
 
 
 def _sleep_between_tries(seconds: float) -> None:
@@ -309,17 +322,14 @@ def _sleep_between_tries(seconds: float) -> None:
 
 
 def _who() -> Who:
-    return Who(user=user_name(), host=socket.gethostname(), command=_command())
-
-
-def _command() -> str:
+    command, files = _command_line(sys.argv[1:]), dict[str, str]()
     if CALLER in os.environ:
         from dasctl.core.elsewhere import caller_of  # of commands from elsewhere only
 
         caller = caller_of(os.environ[CALLER])
         if caller is not None:
-            return caller.command[:500]
-    return _command_line(sys.argv[1:])
+            command, files = caller.command[:500], dict(caller.files)
+    return Who(user=user_name(), host=socket.gethostname(), command=command, files=files)
 
 
 def run_elsewhere(

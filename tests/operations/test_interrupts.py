@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import pytest
 
 from dasctl.adapters.streams import Fault
 from dasctl.core.outcome import Outcome
+from dasctl.errors import OperationFailed
 from dasctl.operations.ports import Context, Link, Links, Reply
 from dasctl.operations.sync import sync
 from dasctl.operations.take_over import take_over
@@ -96,6 +98,32 @@ async def test_an_interrupt_says_what_was_done_and_what_was_not(world):
     assert "interrupted" in problem.message
     assert "again" in problem.hint
     assert not (world.instance("web2") / "docroot").exists()
+
+
+async def test_an_interrupt_while_the_repository_is_looked_at_waits_for_nobody(world):
+    """What is at work in a thread (here somebody who does not answer) is not waited for; nothing was sent."""
+    await sync(world.context("sync-domain"), ["domain"], command="sync-domain")
+    world.das.repository.remove(b"docroot/index.html")
+    asked, answer = threading.Event(), threading.Event()
+
+    def ask(question: str) -> bool:
+        asked.set()
+        return answer.wait(LONG_S)
+
+    ctx = replace(world.context("sync-domain"), ask=ask)
+    task = asyncio.create_task(sync(ctx, ["domain"], command="sync-domain"))
+    try:
+        async with asyncio.timeout(LONG_S):
+            await asyncio.to_thread(asked.wait, LONG_S)
+            task.cancel()
+            with pytest.raises(OperationFailed, match="interrupted before anything was sent"):
+                await task
+        assert not answer.is_set()
+        with ctx.store.domain_locked("another", wait_s=0.0):
+            pass
+    finally:
+        answer.set()
+    assert (world.instance("web1") / "docroot/index.html").exists()
 
 
 async def test_the_command_after_an_interrupt_finishes(world):

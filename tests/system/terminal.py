@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 LIMIT_S = 120.0
+CTRL_C = "\x03"
 
 
 def on_terminal(
     command: Sequence[str], answers: Sequence[tuple[str, str]], *, env: Mapping[str, str], cwd: Path
 ) -> tuple[int, str]:
-    """Run `command`; after each prompt type its answer. Returns the exit code and all that the terminal showed."""
+    """Run `command`; after each prompt type its answer, and Return behind it
+    unless it is Ctrl-C. Returns the exit code and all that the terminal showed."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         ["setsid", "--ctty", "--wait", *command], stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=cwd
@@ -29,7 +31,8 @@ def on_terminal(
             shown += data
             if left and left[0][0] in shown[place:]:
                 place = len(shown)
-                os.write(ours, f"{left.pop(0)[1]}\n".encode())
+                answer = left.pop(0)[1]
+                os.write(ours, answer.encode() if answer == CTRL_C else f"{answer}\n".encode())
         return process.wait(timeout=LIMIT_S), shown
     finally:
         process.kill()

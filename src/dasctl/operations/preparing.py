@@ -16,11 +16,11 @@ from dasctl.core.domain import Domain
 from dasctl.core.outcome import FAILED, Problem, Result
 from dasctl.core.requests import Deltas, SyncOptions
 from dasctl.core.stamps import Standing
-from dasctl.errors import DasctlError
+from dasctl.errors import DasctlError, OperationFailed
 from dasctl.operations.acknowledging import Acknowledging
 from dasctl.operations.barrier import Barrier, Watched
 from dasctl.operations.consenting import consented
-from dasctl.operations.fanout import by_node, on_nodes
+from dasctl.operations.fanout import INTERRUPTED, by_node, on_nodes
 from dasctl.operations.ports import Context, Link
 from dasctl.operations.recording import Current, remembered
 from dasctl.operations.synchronising import Synchronisation
@@ -107,6 +107,8 @@ async def pass_over(
         return await steps(replace(run, barrier=barrier), node, link, instances)
 
     rows = await on_nodes(ctx, domain, groups, visit)
+    if not preparing.done() and any(row.error is INTERRUPTED for row in rows):
+        raise OperationFailed("interrupted before anything was sent", hint="run the command again")
     run = await preparing
     return run, written_down(run, rows)
 
