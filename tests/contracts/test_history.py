@@ -450,3 +450,13 @@ def test_what_comes_to_the_same_again_is_counted(history):
     history.tell(told(when=4.0, failed={}))
     history.tell(told(when=5.0))
     assert [one.times for one in history.told([1])] == [3, 1, 1]
+
+
+def test_what_came_out_of_a_backup_outranks_what_led_before(history):
+    assert not history.outranks(0)
+    assert not history.outranks(1)
+    history.raise_epoch(4)
+    history.restored(4)
+    assert history.outranks(3)
+    assert not history.outranks(4)
+    assert not history.outranks(5)
