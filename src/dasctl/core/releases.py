@@ -20,6 +20,9 @@ from dasctl.remote.release import MARKS
 
 ARCHIVES = (".tar.gz", ".tgz", ".zip")  # what is unpacked; any other file is a release of its own
 
+ALWAYS_TRIED = 64 << 20  # bytes of a release: below, looking for deltas costs a few seconds at most
+WORTH_TRYING = 0.3  # of the files two releases have in common where deltas of the others may pay
+
 
 def is_archive(file: str) -> bool:
     """Whether a file with this name is unpacked."""
@@ -81,14 +84,28 @@ def slice_of(parts: Iterable[Part]) -> Slice:
 def made_of(new: Part, others: Sequence[Part]) -> dict[str, str]:
     """For contents of `new` the SHA-256 of the content that each was probably made of, in the first of `others` that helps.
 
-    A new release of a JDK has its predecessor's files at the same paths.
+    A new release of a JDK has its predecessor's files at the same paths. What has little in common with it, such as another
+    major version, is not worth the search where it is large: with two JDKs of 300 MB that took half a minute for nothing.
     """
-    fresh = [line.split(b" ", 5)[4].decode("ascii") for line in _lines(new.data) if line[:1] == b"f"]
+    fresh = _contents(new)
     for other in others:
+        if sum(fresh.values()) > ALWAYS_TRIED and _in_common(fresh, other) < WORTH_TRYING:
+            continue
         found = ancestors(_moved(other, new.name), new.data, fresh)
         if found:
             return found
     return {}
+
+
+def _contents(part: Part) -> dict[str, int]:
+    """SHA-256 to size of the files of a part."""
+    found = (line.split(b" ", 5) for line in _lines(part.data) if line[:1] == b"f")
+    return {fields[4].decode("ascii"): int(fields[2]) for fields in found}
+
+
+def _in_common(fresh: Mapping[str, int], other: Part) -> float:
+    """How many of the contents `other` has as well."""
+    return len(fresh.keys() & _contents(other).keys()) / max(len(fresh), 1)
 
 
 def _moved(part: Part, name: str) -> bytes:

@@ -49,7 +49,10 @@ class _Uninstalling:
         there = await ask(ctx, domain, node, link, finish=True)
         _check_unused(domain, node, there, self.version)
         if name not in there.parts:
-            return [_row(node, self.version, there, UNCHANGED, "it was not installed there")]
+            entry = domain.releases.get(self.version)
+            is_folder = entry is not None and entry.folder is not None
+            note = "the node's own folder stays as it is" if is_folder else "it was not installed there"
+            return [_row(node, self.version, there, UNCHANGED, note)]
         parts = [part for part in self.bringing.parts(there) if part.name != name]
         await self.bringing.bring(node, link, there, parts)
         after = await ask(ctx, domain, node, link)
