@@ -35,7 +35,7 @@ _MEANINGS = {
     ExitCode.UNREACHABLE: "no target could be reached",
     ExitCode.LOCKED: "the domain is locked by another command",
     ExitCode.REFUSED: "refused by a node's guard (stale, fenced, another domain)",
-    ExitCode.DIFFERS: "differences were found (`list-deviations`, `diff-instance`)",
+    ExitCode.DIFFERS: "differences were found (`list-deviations`, `diff-instance`, `diff`)",
 }
 
 

@@ -72,7 +72,7 @@ def _thought_of(way: Return) -> Outcome:
     unrecorded = ("what is edited in place would be recorded first",) if way.before.new else ()
     return summed_up(
         COMMAND, [row], revision=None if way.before.new else way.before.revision.number,
-        notes=(*unrecorded, _headline(way), "dry run: nothing was touched"), warnings=way.warnings,
+        notes=(*unrecorded, *_notes(way), "dry run: nothing was touched"), warnings=way.warnings,
         data={"dry_run": True, **_data(way)},
     )  # fmt: skip
 
@@ -86,6 +86,14 @@ def _headline(way: Return) -> str:
     whose = f" for {fold(sorted(way.names))}" if way.names is not None else ""
     nothing = "nothing differs" if way.names is None else "nothing that they have alone differs"
     return f"back to revision {way.number}{whose}: {told or nothing}"
+
+
+def _notes(way: Return) -> tuple[str, ...]:
+    if not way.left:
+        return (_headline(way),)
+    return _headline(
+        way
+    ), f"what others have too comes back with all of it: dasctl rollback --to {way.number}"
 
 
 def _data(way: Return) -> Mapping[str, Any]:
@@ -102,7 +110,7 @@ def _recorded(way: Return, now: Current, changed: bool) -> Outcome:
     )  # fmt: skip
     notes = ("no node was asked: `dasctl sync-domain` brings it to them",) if changed else ()
     return summed_up(
-        COMMAND, [row], revision=now.revision.number, notes=(_headline(way), *notes), warnings=now.warnings,
+        COMMAND, [row], revision=now.revision.number, notes=(*_notes(way), *notes), warnings=now.warnings,
         data={"dry_run": False, **_data(way)},
     )  # fmt: skip
 
@@ -115,13 +123,13 @@ async def _applied(
     except DasctlError as error:
         told = "the repository is back there, the nodes are not: `dasctl sync-domain` brings it to them"
         return replace(
-            failed(COMMAND, error), revision=now.revision.number, notes=(_headline(way), told),
+            failed(COMMAND, error), revision=now.revision.number, notes=(*_notes(way), told),
             warnings=now.warnings, data={"dry_run": False, **_data(way)},
         )  # fmt: skip
     forgotten = remember(ctx, rows)
     outcome = summed_up(
         COMMAND, rows or [Result(status=OK, fields={"domain": now.domain.domain.name})],
-        revision=after.revision.number, notes=(_headline(way),), warnings=(*now.warnings, *forgotten),
+        revision=after.revision.number, notes=_notes(way), warnings=(*now.warnings, *forgotten),
         data={"dry_run": False, **_data(way)},
     )  # fmt: skip
     return spoiled(outcome, links_refused(now.refused)) if now.refused else outcome
