@@ -23,10 +23,12 @@ from dasctl.adapters.working import FolderWorking
 from dasctl.core.exchange import Who
 from dasctl.errors import OperationFailed, RepositoryError
 from dasctl.operations.diff import diff
+from dasctl.operations.history import history
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import current
 from dasctl.operations.restoring import back_to
 from dasctl.operations.rollback import rollback
+from dasctl.operations.show_revision import show_revision
 
 ID = "7d0f8a52-4c1e-4b7e-9a55-3f1c6f0b2d11"
 TEXT = f"""\
@@ -594,3 +596,34 @@ def test_random_histories(shop: Shop, seed: int) -> None:
         assert got == wanted, (seed, to)
         assert outcome.revision is not None
         states[outcome.revision] = shop.seen()
+
+
+def test_a_domain_yaml_that_is_not_valid_is_kept_aside(shop: Shop) -> None:
+    shop.record()
+    then = shop.seen()
+    shop.edit("http.size: 8080", "http.size: 9090")
+    shop.record()
+    shop.write("docroot/index.html", b"edited, not recorded")
+    shop.write("config/domain.yaml", b"format: 1\nnonsense: [\n")
+    outcome = shop.rollback(1)
+    assert shop.seen() == then
+    (aside,) = (shop.root / ".dasctl").glob("domain.yaml-not-valid-*")
+    assert aside.read_bytes() == b"format: 1\nnonsense: [\n"
+    assert outcome.warnings[0].startswith(
+        "config/domain.yaml was not valid, and in no revision: it is kept as .dasctl/"
+    )
+    shop.rollback(3)
+    assert shop["docroot/index.html"] == b"edited, not recorded"
+    assert "9090" in shop.yaml
+
+
+def test_revisions_can_be_looked_at_with_a_domain_yaml_that_is_not_valid(shop: Shop) -> None:
+    shop.record()
+    shop.write("docroot/index.html", b"page 2")
+    shop.record()
+    shop.write("config/domain.yaml", b"format: [")
+    assert len(asyncio.run(history(shop.ctx())).results) == 2
+    assert asyncio.run(show_revision(shop.ctx())).results[0].fields["revision"] == 2
+    assert [row.fields["path"] for row in asyncio.run(diff(shop.ctx(), one=1, other=2)).results] == [
+        "docroot/index.html"
+    ]

@@ -29,7 +29,6 @@ async def diff(
 
     `here`: the folder from which paths may be given. Changes, locks and records nothing.
     """
-    ctx.store.load()
     chosen = [_path(ctx, path, here) for path in paths]
     old = _of_revision(ctx, one)
     new = _of_revision(ctx, other) if other is not None else _as_it_is(ctx)

@@ -22,7 +22,6 @@ async def history(
 
     `long` adds epoch, config id, digest, and whether a revision can be brought back.
     """
-    ctx.store.load()
     notes: tuple[str, ...] = ()
     if targets:
         from dasctl.operations.tracing import tracing

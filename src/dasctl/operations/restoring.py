@@ -26,9 +26,10 @@ from dasctl.operations.past import Past, content, past
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import Current, current
 from dasctl.remote.manifest import Entry, decode
-from dasctl.remote.paths import from_printable
+from dasctl.remote.paths import from_printable, printable
 
 PIECE = 1 << 20
+BROKEN = areas.OWN_FOLDER + b"/domain.yaml-not-valid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +173,37 @@ def _plan(ctx: Context, now: Current, wanted: Mapping[bytes, Entry], domain: Dom
         return not moves.is_within(path, areas.INTERNAL) and ignore.matches(path, is_folder)
 
     return plan(_entries(now), wanted, dict(ctx.repository.names()), spared)
+
+
+def repaired(ctx: Context) -> str | None:
+    """Where domain.yaml is not valid, put back the one of the last revision; returns where the other one is kept now.
+
+    Without it nothing can be looked at, recorded or brought back. Raises InvalidDomain where that cannot be done.
+    """
+    try:
+        ctx.store.load()
+        return None
+    except InvalidDomain:
+        head = ctx.history.head()
+        last = past(ctx, head.number) if head is not None else None
+        if last is None or last.domain_text is None:
+            raise
+    broken = b"".join(ctx.repository.read(areas.DEFINITION, piece=PIECE))
+    entry = last.entries[areas.DEFINITION]
+    digest = hashlib.sha256(broken).hexdigest().encode("ascii")
+    place = BROKEN + b"-%d" % ctx.clock.now()
+    aside = _now(ctx, entry._replace(path=place, size=len(broken), digest=digest))
+    with ctx.working.making() as folder:
+        ctx.working.write(folder / "broken", [aside], lambda digest: [broken])
+        ctx.working.write(folder / "domain.yaml", [entry], partial(content, ctx))
+        ctx.working.put(
+            [
+                Move(to=place, staged=folder / "broken"),
+                Move(to=areas.DEFINITION, staged=folder / "domain.yaml"),
+            ]
+        )
+    ctx.store.load()
+    return printable(place)
 
 
 def returned(ctx: Context, way: Return, *, summary: str) -> Current:

@@ -16,7 +16,7 @@ from dasctl.operations.applying import apply
 from dasctl.operations.failing import remember
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import Current
-from dasctl.operations.restoring import Return, returned, way_back
+from dasctl.operations.restoring import Return, repaired, returned, way_back
 from dasctl.operations.sync import links_refused
 from dasctl.remote.paths import printable
 
@@ -45,6 +45,7 @@ async def rollback(
             from dasctl.operations.rolling import refuse_unfinished  # before anything is changed
 
             refuse_unfinished(ctx, rolling)
+        broken = repaired(ctx) if not dry_run else None
         domain = ctx.store.load()
         names = target_names.resolve(domain, targets) if targets else None
         if names is not None and not names:
@@ -55,6 +56,9 @@ async def rollback(
         told = changes.summary(way.changes)
         whose = f" for {fold(sorted(way.names))}" if way.names is not None else ""
         now = returned(ctx, way, summary=f"rolled back to revision {to}{whose}{f': {told}' if told else ''}")
+        if broken is not None:
+            line = f"config/domain.yaml was not valid, and in no revision: it is kept as {broken}"
+            now = replace(now, warnings=(line, *now.warnings))
         changed = now.revision.number != way.before.revision.number
         if no_apply:
             return _recorded(way, now, changed)

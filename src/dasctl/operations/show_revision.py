@@ -17,7 +17,6 @@ async def show_revision(ctx: Context, *, number: int | None = None) -> Outcome:
 
     `number` None is the last revision.
     """
-    ctx.store.load()
     head = ctx.history.head()
     number = number if number is not None or head is None else head.number
     revision = revision_of(ctx, number or 0)
