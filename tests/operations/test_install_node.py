@@ -81,6 +81,9 @@ def test_what_a_release_holds_never_changes(shop: Shop) -> None:
     assert shop.file.read_bytes() == before
     code, shown = shop.run("install-node n1 --version 9.9")
     assert (code, "no release '9.9' yet" in shown) == (2, True)
+    assert shop.run("install-node n1 --archive /no/such.tgz --version 9.9")[0] == 2
+    code, shown = shop.run(f"install-node n1 --archive {shop.base} --version 9.9")
+    assert (code, "holds the domain itself" in shown) == (2, True)
 
 
 @pytest.mark.parametrize("version", ["", "../up", "a/b", ".hidden", "x" * 300, "zwei drei"])

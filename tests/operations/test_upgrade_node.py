@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dasctl.adapters.history import SqliteHistory
 from tests.operations.software import BAD, Shop, current
 
 DRAINED = """\
@@ -63,6 +64,9 @@ def test_what_fails_its_ready_check_goes_back(shop: Shop) -> None:
     assert (shop.served("app1"), shop.served("app2")) == (["1.0", "1.0"], ["1.0"])
     assert shop.file.read_bytes() == before
     assert "running" in shop.good("list-instances app1")
+    (story,) = SqliteHistory(shop.root).told([shop.revision()])[-1:]
+    assert (story.succeeded, sorted(story.failed)) == (0, ["n1", "n2"])
+    assert "ended with exit status 3" in story.failed["n1"]
 
 
 def test_one_node_fails_and_the_other_is_recorded(shop: Shop) -> None:

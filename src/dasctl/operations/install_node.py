@@ -19,6 +19,7 @@ from dasctl.core.targets import resolve_nodes
 from dasctl.errors import OperationFailed, UsageError
 from dasctl.operations.fanout import on_nodes
 from dasctl.operations.installed import current_of, first_switch, note_of, recorded
+from dasctl.operations.node_story import about_nodes
 from dasctl.operations.others_folder import use_folder
 from dasctl.operations.ports import Context, Link, NewRelease
 from dasctl.operations.recording import current
@@ -49,6 +50,9 @@ async def install_node(
     Nodes that have no release use it from now on; the others when `upgrade_node` switches them.
     """
     _check(version, archive, folder)
+    ctx = about_nodes(ctx)
+    if archive is not None:
+        _check_source(ctx, archive)
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         names = resolve_nodes(domain, nodes)
@@ -72,6 +76,15 @@ def _check(version: str, archive: Path | None, folder: str | None) -> None:
         raise UsageError("--archive and --folder contradict each other", hint="give one of them")
     if folder is not None and not folder.startswith("/"):
         raise UsageError(f"--folder: {folder!r} is not an absolute path", hint="it is a folder on the nodes")
+
+
+def _check_source(ctx: Context, archive: Path) -> None:
+    if not archive.exists():
+        raise UsageError(
+            f"there is no {archive}", hint="give an archive, a folder, or an executable file of this machine"
+        )
+    if archive.is_dir() and ctx.store.root.is_relative_to(archive.absolute()):
+        raise UsageError(f"{archive} holds the domain itself", hint="name the folder of the release alone")
 
 
 def _check_known(version: str, known: Release | None, archive: Path | None, folder: str | None) -> None:

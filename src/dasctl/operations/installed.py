@@ -13,6 +13,7 @@ from dasctl.core.domain import Domain
 from dasctl.core.edits import Edit, Put
 from dasctl.core.outcome import Outcome, Result, summed_up
 from dasctl.core.targets import fold
+from dasctl.operations.node_story import remember_nodes
 from dasctl.operations.ports import Context, Link
 from dasctl.operations.recording import edit
 from dasctl.operations.software import Bringing, OnNode, switch
@@ -76,4 +77,4 @@ def recorded(
     if edits:
         on = fold(row.node for row in good if row.node is not None)
         number = edit(ctx, edits, summary=f"installed release {version} on {on}").revision.number
-    return summed_up(command, rows, revision=number, notes=notes)
+    return summed_up(command, rows, revision=number, notes=notes, warnings=remember_nodes(ctx, rows))

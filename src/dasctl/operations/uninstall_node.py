@@ -13,6 +13,7 @@ from dasctl.core.outcome import UNCHANGED, Outcome, Result, summed_up
 from dasctl.core.targets import fold, resolve_nodes
 from dasctl.errors import OperationFailed, UsageError
 from dasctl.operations.fanout import on_nodes
+from dasctl.operations.node_story import about_nodes, remember_nodes
 from dasctl.operations.ports import Context, Link
 from dasctl.operations.recording import current, edit
 from dasctl.operations.software import Bringing, OnNode, ask
@@ -22,6 +23,7 @@ COMMAND = "uninstall-node"
 
 async def uninstall_node(ctx: Context, nodes: Sequence[str], *, version: str) -> Outcome:
     """Remove release `version` from `nodes`; refused where it is in use. What servers wrote into it stays there."""
+    ctx = about_nodes(ctx)
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         names = resolve_nodes(domain, nodes)
@@ -33,7 +35,8 @@ async def uninstall_node(ctx: Context, nodes: Sequence[str], *, version: str) ->
         number, notes = now.revision.number, tuple[str, ...]()
         if version in domain.releases and all(row.good for row in rows):
             number, notes = _forgotten(ctx, domain, names, version, number)
-    return summed_up(COMMAND, rows, revision=number, notes=notes)
+        warnings = remember_nodes(ctx, rows)
+    return summed_up(COMMAND, rows, revision=number, notes=notes, warnings=warnings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

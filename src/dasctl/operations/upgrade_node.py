@@ -1,4 +1,4 @@
-"""`upgrade-node`: nodes switch to another release that they have; their servers restart with it, or go back to the old one."""
+"""`upgrade-node`: nodes switch to another release that they have; their servers restart with it, or go back to before."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dasctl.errors import UsageError
 from dasctl.operations import skews
 from dasctl.operations.editing import known
 from dasctl.operations.fanout import on_nodes
+from dasctl.operations.node_story import about_nodes, remember_nodes
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import current, edit
 from dasctl.operations.upgrading import Upgrading
@@ -30,6 +31,7 @@ async def upgrade_node(
 
     A node whose servers do not become ready with it has its release from before again, and its servers started with that.
     """
+    ctx = about_nodes(ctx)
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
         names = resolve_nodes(domain, nodes)
@@ -40,7 +42,8 @@ async def upgrade_node(
         steps = Upgrading(ctx=ctx, domain=domain, version=version)
         rows, warnings = await _rolled(ctx, steps, names, rolling or AT_ONCE)
         number = _recorded(ctx, domain, version, rows, now.revision.number)
-    results = [rows[name] for name in names]
+        results = [rows[name] for name in names]
+        warnings += remember_nodes(ctx, results)
     return summed_up(COMMAND, results, revision=number, warnings=tuple(dict.fromkeys(warnings)))
 
 
