@@ -20,7 +20,15 @@ def summary_of(outcome: Outcome) -> str:
     """What a person wants to know in one line; empty where the rows or notes say it all."""
     if (
         outcome.command
-        in (*tables.READING, "export-sync-bundle", "backup-domain", "restore-domain", "run", "tail-log")
+        in (
+            *tables.READING,
+            "export-sync-bundle",
+            "backup-domain",
+            "restore-domain",
+            "run",
+            "tail-log",
+            "dump",
+        )
         or not outcome.results
         or past_screen.shows(outcome)
     ):
@@ -62,6 +70,8 @@ def _tally(outcome: Outcome) -> str:
 
 
 def _volume(outcome: Outcome) -> str:
+    if not any(result.good for result in outcome.results):
+        return ""  # what was sent before it failed is not known here, and is no "0 B"
     if outcome.command not in SYNCHRONISING:
         return ""
     total = {
