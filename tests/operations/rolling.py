@@ -11,19 +11,22 @@ from tests.scenarios.world import DEFINITION, World
 FOUR = ("web1", "web2", "web3", "web4")
 
 
-def definition(*, start: str = "exec sleep 600", drain: str = "", more: str = "") -> str:
-    """Four instances of `web`, each on a node of its own. They are drained by a line in the file `balancer`."""
+def definition(*, drain: str = "", ready: str = "") -> str:
+    """Four instances of `web`, each on a node of its own. They are drained by a line in the file `balancer`, and die at
+    once with a file `local/broken`, or with a library that says that it is bad for them.
+    """
     nodes = "".join(f"  n{n}: {{{{host: n{n}.example.com, dir: {{nodes}}/n{n}}}}}\n" for n in range(1, 5))
     members = "".join(f"  web{n}: {{{{node: n{n}, cluster: web}}}}\n" for n in range(1, 5))
     tell = "echo {word} ${{instance.name}} >> {{nodes}}/balancer"
     head, _, _ = DEFINITION.partition("nodes:\n")
     drain = drain or tell.format(word="drain").replace("${instance.name}", "${{instance.name}}")
     undrain = tell.format(word="undrain").replace("${instance.name}", "${{instance.name}}")
-    ready = 'test ! -e local/never-ready && ! grep -q "bad for ${{instance.name}}" lib/a.jar'
+    good = 'test ! -e local/broken && ! grep -q "bad for ${{instance.name}}" lib/a.jar'
+    ready = ready or f"{{{{command: '{good}', timeout: 30s}}}}"
     return (
-        f"{head}nodes:\n{nodes}configs:\n  web-config:\n    start: {start}\n    restart-on: [lib/**]\n"
-        f"    ready: {{{{command: '{ready}', timeout: 1s}}}}\n"
-        f"    drain: {{{{command: '{drain}', timeout: 20s}}}}\n    undrain: {{{{command: '{undrain}'}}}}\n{more}"
+        f"{head}nodes:\n{nodes}configs:\n  web-config:\n    start: '{good} && exec sleep 600'\n    restart-on: [lib/**]\n"
+        f"    ready: {ready}\n"
+        f"    drain: {{{{command: '{drain}', timeout: 20s}}}}\n    undrain: {{{{command: '{undrain}'}}}}\n"
         f"clusters:\n  web: {{{{config: web-config}}}}\ninstances:\n{members}"
     )
 
@@ -70,9 +73,9 @@ class Cluster:
     def pids(self) -> dict[str, int | None]:
         return {row["instance"]: row["pid"] for row in self.json("list-instances")["results"]}
 
-    def never_ready(self, name: str, *, yes: bool = True) -> None:
-        """Let the ready check of an instance fail from now on."""
-        file = self.world.instance(name) / "local" / "never-ready"
+    def break_down(self, name: str, *, yes: bool = True) -> None:
+        """Let the server of an instance die whenever it is started from now on."""
+        file = self.world.instance(name) / "local" / "broken"
         if yes:
             file.touch()
         else:

@@ -29,8 +29,7 @@ async def resume(ctx: Context, *, command: str, rolling: Rolling) -> Outcome:
             raise OperationFailed(
                 "no rolling change is unfinished", hint="without --resume the command begins one"
             )
-        rollout = _replaced(decoded(data).resumed(), rolling)
-        now, rows = await _gone_on(ctx, rollout)
+        now, rows = await _gone_on(ctx, decoded(data), rolling)
         forgotten = remember(ctx, rows)
     return summed_up(
         command, rows, revision=now.revision.number if now is not None else None,
@@ -49,13 +48,14 @@ def _replaced(rollout: Rollout, asked: Rolling) -> Rollout:
     )  # fmt: skip
 
 
-async def _gone_on(ctx: Context, rollout: Rollout) -> tuple[Current | None, list[Result]]:
+async def _gone_on(ctx: Context, kept: Rollout, rolling: Rolling) -> tuple[Current | None, list[Result]]:
     domain = ctx.store.load()
     now = None
-    if rollout.revision is not None:
+    if kept.revision is not None:
         now = await asyncio.to_thread(partial(current, ctx, domain=domain))
-    if not _is_there(rollout, domain, now):
-        raise _changed(rollout, now)
+    if not _is_there(kept, domain, now):
+        raise _changed(kept, now)
+    rollout = _replaced(kept.resumed(), rolling)
     expected = remembered(ctx, domain, rollout.names)
     chronicle = Chronicle(ctx, rollout)
     if rollout.returning:

@@ -50,21 +50,27 @@ def _row(
             problem = replace(problem, message=_with_drained(problem.message, member), hint=hint)
             return replace(base, status=FAILED if base.good else base.status, error=problem)
         case State.WAITING | State.SKIPPED:
-            problem = Problem(message=_not_begun(rollout, interrupted), hint=what_now(rollout))
+            problem = Problem(message=_not_begun(rollout, member, interrupted), hint=what_now(rollout))
             return replace(base, status=SKIPPED, error=problem, note="")
         case _:
             message = _with_drained(f"interrupted while it was {member.state}", member)
-            return replace(base, status=FAILED, error=Problem(message=message, hint=what_now(rollout)))
+            return replace(
+                base, status=FAILED, error=Problem(message=message, hint=what_now(rollout) if last else "")
+            )
 
 
 def _with_drained(message: str, member: Member) -> str:
     return f"{message}\n{DRAINED}" if member.drained else message
 
 
-def _not_begun(rollout: Rollout, interrupted: bool) -> str:
+def _not_begun(rollout: Rollout, member: Member, interrupted: bool) -> str:
     if interrupted:
-        return "not begun: interrupted"
-    failed = len(rollout.those(State.FAILED))
+        return (
+            "not begun: interrupted"
+            if member.ran is None
+            else "interrupted before it was done; it serves again"
+        )
+    failed = sum(bool(member.message) for member in rollout.members)
     return f"not begun: {failed} had failed, and --max-failures {rollout.rolling.tolerance} allows no more"
 
 
@@ -78,7 +84,8 @@ def what_now(rollout: Rollout) -> str:
     """How to go on: a line for each way."""
     if rollout.returning:
         return _taken_back(rollout)
-    lines = [f"go on with it, when the cause is mended: dasctl {rollout.line} --resume"]
+    cause = ", when the cause is mended" if rollout.those(State.FAILED) else ""
+    lines = [f"go on with it{cause}: dasctl {rollout.line} --resume"]
     if rollout.revision is not None:
         lines.append("after a change in the repository begin anew: the same command with --anew instead")
     before = {member.before for member in rollout.members} - {None, rollout.revision}
