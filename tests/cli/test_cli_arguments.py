@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dasctl.cli.app import PANELS
+from dasctl.core.archives import Limits
 from dasctl.core.rolling import Rolling
 
 FAILURES = {"failed": False, "max_failures": None}
@@ -32,6 +33,7 @@ NODE = {
     "accept_host_key": False, "host_key": None, "force": False,
 }  # fmt: skip
 
+APPLIED: dict[str, Any] = {"apply": True, "rolling": None}
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("create-domain shop", "create_domain", {"root": Path("shop"), "name": None, "sample": False}),
     ("create-domain shop --sample --name s", "create_domain", {"root": Path("shop"), "name": "s", "sample": True}),
@@ -79,6 +81,40 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("delete-instance web1 --keep-files", "delete_instance", {"name": "web1", "keep_files": True}),
     ("list-instances", "list_instances", {"targets": [], "long": False, "status": True}),
     ("list-instances web --long --nostatus", "list_instances", {"targets": ["web"], "long": True, "status": False}),
+    (
+        "deploy build/shop.war --target web --target web1",
+        "deploy",
+        {
+            "source": Path("build/shop.war"), "targets": ["web", "web1"], "name": None, "force": False, "later": False,
+            "limits": None, **APPLIED,
+        },
+    ),
+    (
+        "deploy shop.war --name shop:2 --force --activate later --no-apply --max-size 5G --max-files 7 --limit 1M",
+        "deploy",
+        {
+            "source": Path("shop.war"), "targets": [], "name": "shop:2", "force": True, "later": True, "apply": False,
+            "limits": Limits(bytes=5 << 30, files=7, ratio=None), "rolling": None,
+        },
+    ),
+    (
+        "redeploy shop.war --rolling --batch 2 --max-files 7",
+        "redeploy",
+        {
+            "source": Path("shop.war"), "targets": [], "name": None, "apply": True, "limits": Limits(files=7),
+            "rolling": Rolling(batch="2"),
+        },
+    ),
+    ("deploy shop.war --resume", "resume", {"command": "deploy", "rolling": Rolling(resume=True)}),
+    ("undeploy shop:1", "undeploy", {"name": "shop:1", "targets": [], **APPLIED}),
+    ("enable shop --target web", "enable", {"name": "shop", "targets": ["web"], **APPLIED}),
+    ("disable shop --target web", "disable", {"name": "shop", "targets": ["web"], **APPLIED}),
+    ("list-applications web -l", "list_applications", {"targets": ["web"], "long": True}),
+    (
+        "rollback-application shop --to 1 --target web",
+        "rollback_application",
+        {"name": "shop", "to": "1", "targets": ["web"], **APPLIED},
+    ),
     ("delete-server-config web1", "delete_server_config", {"name": "web1"}),
     (
         "start-instance web1 web2",
@@ -195,10 +231,10 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("serve-members --node n1", "serve_members", {"node": "n1"}),
     (
-        "collect-log-files web db1 --since 2h --grep a.b --file *.log --to x.tar.gz --max-size 1G --max-file-size 1M --force",
+        "collect-log-files web db1 --since 2h --grep a.b --file *.log --to x.tgz --max-size 1G --max-file-size 1M --force",
         "collect_log_files",
         {
-            "targets": ["web", "db1"], "file": Path("x.tar.gz"), "since": "2h", "grep": "a.b", "files": ["*.log"],
+            "targets": ["web", "db1"], "file": Path("x.tgz"), "since": "2h", "grep": "a.b", "files": ["*.log"],
             "max_size": 1 << 30, "max_file_size": 1 << 20, "force": True,
         },
     ),
@@ -209,6 +245,12 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
             "targets": ["web"], "file": None, "since": None, "grep": None, "files": [], "max_size": 100 << 20,
             "max_file_size": 20 << 20, "force": False,
         },
+    ),
+    ("dump web1", "dump", {"targets": ["web1"], "lines": 50, "time_limit_s": None, "file": None, "force": False}),
+    (
+        "dump web db1 --to d.tar.gz -n 5 --timeout 3 --force",
+        "dump",
+        {"targets": ["web", "db1"], "lines": 5, "time_limit_s": 3.0, "file": Path("d.tar.gz"), "force": True},
     ),
     ("run web -- uptime", "run", {"targets": ["web"], "command": "uptime", "time_limit_s": None, "most": 262144}),
     (
@@ -257,7 +299,8 @@ def test_all_commands_are_there() -> None:
         "delete-server-config", "take-over", "serve-ssh", "serve-members", "history", "member-key",
         "list-deviations", "diff-instance", "export-sync-bundle", "import-sync-bundle", "get",
         "set", "list",
-        "run", "tail-log", "collect-log-files",
+        "deploy", "redeploy", "undeploy", "enable", "disable", "list-applications", "rollback-application",
+        "run", "tail-log", "collect-log-files", "dump",
         "install-node", "upgrade-node", "uninstall-node",
     }  # fmt: skip
     assert wanted == {name for _, commands in PANELS for name in commands}

@@ -53,6 +53,7 @@ ROOTS = {
     words.RUN: ("run",),
     words.TAIL: ("tailing", "beats"),
     words.LOGS: ("collecting", "beats"),
+    words.DUMP: ("dumping", "beats"),
     words.MORE: ("beats",),  # what it goes on with has been sent
 }
 # What a synchronisation with nothing to do executes, besides what every request needs.

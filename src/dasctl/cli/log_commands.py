@@ -138,6 +138,38 @@ def collect_log_files(
     )  # fmt: skip
 
 
+def dump(
+    ctx: typer.Context,
+    targets: list[str] = typer.Argument(
+        ..., metavar="TARGET...", autocompletion=complete.targets, help="Which instances."
+    ),
+    to: Path | None = typer.Option(
+        None,
+        "--to",
+        metavar="FILE",
+        parser=TO_HERE,
+        help="Write a .tar.gz with the text and the JSON of each.",
+    ),
+    lines: int = typer.Option(
+        50, "--lines", "-n", metavar="N", min=0, max=10_000, help="How many of the log's last lines."
+    ),
+    force: bool = typer.Option(False, "--force", help="Replace the archive where there is one."),
+) -> int:
+    """Show what a person needs to understand a server that misbehaves, alive or dead.
+
+    Its processes, sockets, open files and limits, the node's disk, memory, load and clock, where it stands and what
+    deviates, the last lines of its log, and what its config's own `dump` command says. Of variables only the names.
+
+        dasctl dump web1
+
+        dasctl dump web --to web-dumps.tar.gz
+    """
+    return session_of(ctx).carry_out(
+        ctx, "dump", targets=targets, lines=lines, time_limit_s=ctx.meta.get(GATHERED, {}).get("timeout"),
+        file=to, force=force,
+    )  # fmt: skip
+
+
 def _divided(words: Sequence[str]) -> tuple[list[str], str]:
     """The targets, and the command as one line for a shell."""
     if DASHES not in words:
@@ -166,5 +198,6 @@ def _size(option: str, text: str) -> int:
 COMMANDS: dict[str, Callable[..., int]] = {
     "tail-log": tail_log,
     "collect-log-files": collect_log_files,
+    "dump": dump,
     "run": run,
 }

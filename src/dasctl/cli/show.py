@@ -13,6 +13,7 @@ from dasctl.cli import backup_screen, dotted_screen, messages, past_screen, tabl
 from dasctl.cli.bundle_screen import show_export
 from dasctl.cli.comparison_screen import deviations_summary, show_diff
 from dasctl.cli.dry_run_screen import show_dry_run
+from dasctl.cli.dump_screen import show_dump
 from dasctl.cli.explanation_screen import show_explained
 from dasctl.cli.rolling_screen import HEADINGS, is_unfinished, rows_of
 from dasctl.cli.run_screen import show_run
@@ -103,6 +104,8 @@ def _show_text(outcome: Outcome, screen: Screen, *, long: bool) -> None:
         backup_screen.show_backup(outcome, screen)
     elif outcome.command == "explain":
         show_explained(outcome, screen)
+    elif outcome.command == "dump":
+        show_dump(outcome, screen)
     elif outcome.command == "run":
         show_run(outcome, screen)
     elif outcome.command == "verify-domain":

@@ -92,7 +92,7 @@ def as_flag(value: Any, now: float) -> str:
 
 
 def as_path(value: Any, now: float) -> str:
-    return text.path_text(str(value))
+    return ABSENT if value is None else text.path_text(str(value))
 
 
 def as_modtime(value: Any, now: float) -> str:
@@ -289,6 +289,7 @@ ACTIONS: dict[str, tuple[Column, ...]] = {
     ),
     "take-over": (*INSTANCE, _column("status"), _column("revision")),
     "tail-log": (),
+    "dump": (*INSTANCE, *(_column(key) for key in ("status", "state", "warnings"))),
     "collect-log-files": (*INSTANCE, *(_column(key) for key in ("status", "files", "bytes"))),
     "run": (*INSTANCE, *(_column(key) for key in ("status", "code", "seconds", "more", "out", "err"))),
 }  # fmt: skip

@@ -142,6 +142,8 @@ def _configs(domain: Domain) -> Iterator[Fault]:
 def _config(config: Config, path: Path) -> Iterator[Fault]:
     if not config.start.strip():
         yield Fault(path=(*path, "start"), message="an empty command")
+    if config.dump is not None and not config.dump.strip():
+        yield Fault(path=(*path, "dump"), message="an empty command")
     for place, template, is_command in _templates(config, path):
         yield from wellformed.template(template, place, is_command=is_command)
     for key in config.env:
@@ -360,6 +362,8 @@ def _templates(config: Config, path: Path) -> Iterator[tuple[Path, str, bool]]:
     ):
         if command is not None:
             yield (*path, key, "command"), command, True
+    if config.dump is not None:
+        yield (*path, "dump"), config.dump, True
 
 
 def _is_malformed(template: str, *, is_command: bool) -> bool:

@@ -199,6 +199,10 @@ class Server:
             return self._tail(header)
         if op == words.LOGS:
             return self._logs(header)
+        if op == words.DUMP:
+            from dasctl.remote import dumping
+
+            return dumping.dump(self.link, header)
         if op == words.RUN:
             from dasctl.remote import run
 

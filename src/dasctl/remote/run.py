@@ -45,19 +45,20 @@ KILL_S = 5.0  # how long the kernel may take then
 def run(link: Link, header: Reply) -> Reply:
     """Answer a `run`."""
     common = messages.common(header)
-    requests = messages.instances(header, _instance)
+    requests = messages.instances(header, checked)
     share = MOST_KEPT // max(1, 2 * len(requests))
 
     def prepared(node: str, place: state.Place, kept: state.Kept, request: Reply) -> Command:
         return Command(request, place.path, environment(node, place), min(request["most"], share))
 
     found = visiting.each(common, requests, prepared)
-    _carry_out(link, [item for item in found if isinstance(item, Command)])
+    carry_out(link, [item for item in found if isinstance(item, Command)])
     replies = [item.reply if isinstance(item, Command) else item for item in found]
     return {"reply": words.RUN, "instances": replies}
 
 
-def _instance(item: Reply) -> Reply:
+def checked(item: Reply) -> Reply:
+    """An instance of `run`."""
     command = messages.need(item, "command", str)
     if not command.strip() or "\0" in command or not _encodable(command):
         raise messages.BadMessage("command: %r cannot be given to a shell" % command[:80])
@@ -200,7 +201,7 @@ class Command:
         }  # fmt: skip
 
 
-def _carry_out(link: Link, commands: list[Command]) -> None:
+def carry_out(link: Link, commands: list[Command]) -> None:
     """Start all, hear all, end all; beats go out meanwhile. Raises Gone, with all of them ended, when nobody listens."""
     waiting, going = deque(commands), list[Command]()
     pause = FIRST_LOOK_S
