@@ -263,7 +263,8 @@ async def carried_out(
     told = {"application": change.known.name, **(data or {})}
     instances = tuple(name for name in now.domain.instances if name in affected)
     if not running.apply or not instances:
-        notes = (*_head(change, changed), *notes, *_not_applied(instances))
+        (head,) = _head(change, changed)
+        notes = (f"{head} (revision {now.revision.number})", *notes, *_not_applied(instances))
         return Outcome(
             command=command, status=OK if changed else UNCHANGED, exit_code=ExitCode.OK, revision=now.revision.number,
             notes=notes, warnings=(*now.warnings, *warnings), data=told,

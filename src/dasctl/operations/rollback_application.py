@@ -58,8 +58,8 @@ def _versions(now: Current, found: Known, chosen: Sequence[str], to: str | None)
         whom = f" at {fold(without)}" if without else ""
         raise OperationFailed(
             f"no version of {found.name} was active{whom} before the one that is",
-            hint=f"its versions: dasctl list-applications --long; activate one: dasctl rollback-application {found.name} "
-            "--to VERSION; what its folder held before is in the history: dasctl history",
+            hint="`dasctl list-applications --long` shows its versions, and --to VERSION goes to one of them; "
+            "what was there before all of them is in the history",
         )
     return {target: version for target, version in last.items() if version is not None}
 
