@@ -218,10 +218,11 @@ class Roller:
         """What the nodes could not say themselves: that they were lost, or that it all was interrupted."""
         for row in rows:
             name = str(row.instance)
-            self.rows[name] = row
-            if row.error is INTERRUPTED:
+            if row.error is INTERRUPTED:  # where each of the node's instances stands, the chronicle says
                 self.interrupted = True
-            elif row.error is not None and self.chronicle.rollout.of(name).state is not State.FAILED:
+                continue
+            self.rows[name] = row
+            if row.error is not None and self.chronicle.rollout.of(name).state is not State.FAILED:
                 self.chronicle.fail(name, row.error.message)
 
 

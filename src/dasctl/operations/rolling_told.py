@@ -33,9 +33,7 @@ async def told(
 def _row(
     rollout: Rollout, member: Member, row: Result | None, domain: Domain, seen: Seen, interrupted: bool, *, last: bool
 ) -> Result:  # fmt: skip
-    base = row or Result(
-        status="done", instance=member.name, node=domain.instances[member.name].node, note="before"
-    )
+    base = row or Result(status="done", instance=member.name, node=domain.instances[member.name].node)
     columns: dict[str, Any] = {**base.fields, "state": seen.state, "rolling": member.state.value}
     columns["revision"] = seen.at.standing.revision if seen.at is not None else base.fields.get("revision")
     base = replace(base, fields=columns)
