@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from dasctl.adapters.history import SqliteHistory
+from dasctl.core.outcome import Outcome
+from dasctl.core.rolling import Rolling
+from dasctl.operations.upgrade_node import upgrade_node
 from tests.operations.software import BAD, Shop, current
 
 DRAINED = """\
@@ -226,3 +230,27 @@ def test_instances_json_says_what_a_server_runs_with(shop: Shop) -> None:
     shop.good("start-instance app1")
     rows = json.loads(shop.good("list-instances --json"))["results"]
     assert [(row["instance"], row.get("software")) for row in rows] == [("app1", "1.0"), ("app2", None)]
+
+
+def test_a_switch_that_was_begun_is_finished_when_somebody_interrupts(shop: Shop) -> None:
+    """The first Ctrl-C: the node at work comes to its end, no further one is begun, what was done is written down."""
+    shop.good("start-cluster app")
+    slow = "#!/bin/sh\necho 2.0 >> served\nsleep 1.5\necho serving\nexec sleep 1000\n"
+    shop.install("2.0", server=slow)
+
+    async def interrupted() -> Outcome:
+        ctx = shop.context("upgrade-node")
+        rolling = Rolling(batch="1")
+        task = asyncio.ensure_future(upgrade_node(ctx, ["n1", "n2"], version="2.0", rolling=rolling))
+        while "2.0" not in shop.served("app1"):  # noqa: ASYNC110 (a server cannot set an event)
+            await asyncio.sleep(0.02)
+        task.cancel()
+        return await task
+
+    outcome = asyncio.run(interrupted())
+    assert [row.status for row in outcome.results] == ["upgraded", "skipped"]
+    assert outcome.results[1].error is not None
+    assert "interrupted" in outcome.results[1].error.message
+    assert shop.domain().nodes["n1"].software == "2.0"
+    assert (shop.served("app1"), shop.served("app2")) == (["1.0", "2.0"], ["1.0"])
+    assert "running" in shop.good("list-instances app1")

@@ -61,7 +61,7 @@ class FolderReleases:
         """See `ports.Releases`."""
         try:
             return (self._folder() / version / MANIFEST).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def manifests(self) -> Iterator[bytes]:

@@ -64,7 +64,7 @@ async def install_node(
         with ctx.working.making() if archive is not None else nullcontext(Path()) as room:
             new = await asyncio.to_thread(_made, ctx, version, archive, room, strip, limits)
             part = new.part if new is not None else _kept(ctx, version)
-            if known is not None and known.digest != part.digest:
+            if known is not None and known.digest not in (None, part.digest):
                 raise _another(version)
             return await _installed(ctx, domain, names, part, new)
 

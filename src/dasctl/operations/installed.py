@@ -64,10 +64,12 @@ def recorded(
     """Write down what is true now: the release, and which nodes use it. One revision, or none where nothing is new."""
     good = [row for row in rows if row.good and row.node is not None]
     edits: list[Edit] = []
-    if good and version not in domain.releases:
+    known = domain.releases.get(version)
+    if good and known is None:
         edits.append(Put(path=("releases", version), value=entry))
-    elif good and entry.get("digest") != domain.releases[version].digest:
-        edits.append(Put(path=("releases", version, "digest"), value=entry["digest"]))
+    elif good:
+        changed = {key: value for key, value in entry.items() if getattr(known, key) != value}
+        edits += [Put(path=("releases", version, key), value=value) for key, value in changed.items()]
     users = [row.node for row in good if row.fields.get("current") == version and row.node is not None]
     edits += [
         Put(path=("nodes", node, "software"), value=version)

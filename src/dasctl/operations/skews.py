@@ -5,6 +5,7 @@ What must not live here: the judgement over two releases (`core/releases.py`), s
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,6 +15,7 @@ from dasctl.core.domain import Domain
 from dasctl.core.outcome import FAILED, Problem, Result
 from dasctl.core.releases import Server
 from dasctl.core.targets import fold
+from dasctl.operations.fanout import INTERRUPTED
 from dasctl.operations.looking import Seen, look
 from dasctl.operations.ports import Context
 from dasctl.remote import words
@@ -54,6 +56,8 @@ async def judged(
     if not clusters:
         return Judged()
     seen = await look(ctx, domain, mates, probe=False)
+    if any(view.error is INTERRUPTED for view in seen.values()):
+        raise asyncio.CancelledError  # nothing was done yet
     starting = [name for name in concerned if those == "all" or (seen[name].state in UP) == (those == "up")]
     running = [
         found

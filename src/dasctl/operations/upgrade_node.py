@@ -14,7 +14,7 @@ from dasctl.core.targets import fold, resolve_nodes
 from dasctl.errors import UsageError
 from dasctl.operations import skews
 from dasctl.operations.editing import known
-from dasctl.operations.fanout import on_nodes
+from dasctl.operations.fanout import INTERRUPTED, on_nodes
 from dasctl.operations.node_story import about_nodes, remember_nodes
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import current, edit
@@ -56,24 +56,39 @@ async def _rolled(
     for number, batch in enumerate(rolling.batches(names)):
         if rolling.tolerance.exceeded(_failed(done), len(names)):
             break
-        if number and rolling.pause_s:
-            await asyncio.sleep(rolling.pause_s)
-        judged = await skews.judged(
-            ctx, steps.domain, steps.instances(batch), those="up", version=steps.version
-        )
+        try:
+            await asyncio.sleep(rolling.pause_s if number else 0)
+            judged = await skews.judged(
+                ctx, steps.domain, steps.instances(batch), those="up", version=steps.version
+            )
+        except asyncio.CancelledError:
+            _swallowed()
+            steps.interrupted.append(batch[0])
+            break
         warnings += judged.warnings
         going = [name for name in batch if not _is_refused(steps, name, judged, done)]
         rows = await on_nodes(ctx, steps.domain, {name: [] for name in going}, steps.node)
         done |= {row.node: row for row in rows if row.node is not None}
+        if steps.interrupted or any(row.error is INTERRUPTED for row in rows):
+            break
     left = [name for name in names if name not in done]
     if rolling.auto_rollback and rolling.tolerance.exceeded(_failed(done), len(names)):
         await _back(ctx, steps, done)
+    stopped = bool(steps.interrupted) or any(row.error is INTERRUPTED for row in done.values())
     problem = Problem(
-        message="not begun: more nodes had failed than --max-failures allows",
+        message="not begun: "
+        + ("interrupted" if stopped else "more nodes had failed than --max-failures allows"),
         hint="mend the cause, then run the same command again: nodes that have the release stay as they are",
     )
     done |= {name: Result(status=SKIPPED, node=name, error=problem) for name in left}
     return done, warnings
+
+
+def _swallowed() -> None:
+    """What was done is recorded first; a second interrupt ends everything."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
 
 
 def _failed(done: dict[str, Result]) -> int:

@@ -7,8 +7,9 @@ Whatever fails, the node ends with one release that its servers were started wit
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dasctl.core import releases
 from dasctl.core.domain import Domain
@@ -30,6 +31,7 @@ class Upgrading:
     ctx: Context
     domain: Domain
     version: str
+    interrupted: list[str] = field(default_factory=list)  # nodes that were finished all the same
 
     def instances(self, nodes: Iterable[str]) -> list[str]:
         """The instances on these nodes that run with the node's release."""
@@ -45,7 +47,8 @@ class Upgrading:
         before = releases.version_of(self.domain, there.current)
         users = [name for name in self.instances([node]) if there.servers.get(name, to) != to]
         if there.current != to or users:
-            await _Switch(upgrading=self, node=node, link=link, there=there, to=to, users=users).carry_out()
+            going = _Switch(upgrading=self, node=node, link=link, there=there, to=to, users=users)
+            await self._to_its_end(node, going)
         return [
             Result(
                 status="upgraded" if there.current != to or users else UNCHANGED, node=node,
@@ -54,6 +57,17 @@ class Upgrading:
                 note=f"{fold(users)} restarted" if users else "",
             )
         ]  # fmt: skip
+
+    async def _to_its_end(self, node: str, going: _Switch) -> None:
+        """A switch that was begun is finished, forwards or back, when somebody interrupts; a second interrupt ends it."""
+        work = asyncio.ensure_future(going.carry_out())
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if work.cancelled():
+                raise
+            self.interrupted.append(node)
+            await work
 
     def _folders(self) -> list[str]:
         entry = self.domain.releases.get(self.version)
