@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import Cluster, Run, make_cluster
+from tests.system.cluster import Cluster, Run, make_cluster, tree_of
 from tests.system.sshd import Sshd, SshSetting
 from tests.system.terminal import on_terminal
 
@@ -44,6 +48,19 @@ class Laptop:
             capture_output=True, text=True, errors="surrogateescape", timeout=LIMIT_S, cwd=self.folder,
         )  # fmt: skip
         return Run(code=done.returncode, out=done.stdout, err=done.stderr)
+
+    def children(self) -> list[int]:
+        """The processes of commands that run on the DAS for somebody elsewhere."""
+        mark = b"DASCTL_CALLER={"
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                text = path.read_bytes()
+            except OSError:
+                continue
+            if mark in text and f"HOME={self.server.home}\0".encode() in text:
+                found.append(int(path.parent.name))
+        return found
 
     def left(self) -> list[str]:
         """What commands left behind in the DAS's folder of temporary files."""
@@ -108,11 +125,10 @@ def test_the_environment_names_the_das_and_domain_wins_over_it(laptop: Laptop) -
 
 
 def test_words_arrive_unharmed(laptop: Laptop) -> None:
-    odd = [b"a b", b"new\nline", b"not-utf8-\xff", b"$HOME `id` 'x' \"y\"", b"\xe2\x82\xac"]
-    for word in odd:
-        run = laptop.run("--json", "explain", os.fsdecode(b"docroot/" + word))
-        assert run.code == 2
-        assert f"there is no {os.fsdecode(b'docroot/' + word)}" in run.json["error"]["message"], str(run)
+    odd = "docroot/" + os.fsdecode(b"a b\nc'd\"e$HOME `id` \\ \xff \xe2\x82\xac")
+    run = laptop.run("--json", "explain", odd)
+    assert run.code == 2
+    assert f"there is no {odd}" in run.json["error"]["message"], str(run)
     run = laptop.run("--json", "explain", "--", "-docroot")
     assert "there is no -docroot" in run.json["error"]["message"]
 
@@ -154,15 +170,10 @@ def test_the_live_view_and_a_password_have_a_terminal(laptop: Laptop) -> None:
     assert "Traceback" not in shown
 
 
-def test_ctrl_c_reaches_the_command(laptop: Laptop) -> None:
-    held = laptop.cluster.start("--version")
-    held.communicate()
-    (laptop.server.home / "shop/.dasctl").mkdir(exist_ok=True)
+@contextmanager
+def waiting(laptop: Laptop) -> Iterator[subprocess.Popen[str]]:
+    """A command that waits for the domain's lock on the DAS."""
     assert laptop.run("sync-domain").code == 0
-    import fcntl
-    import signal
-    import time
-
     with (laptop.server.home / "shop/.dasctl/lock").open("r+b") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         process = subprocess.Popen(
@@ -170,18 +181,88 @@ def test_ctrl_c_reaches_the_command(laptop: Laptop) -> None:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=laptop.folder,
         )  # fmt: skip
         try:
-            deadline = time.monotonic() + LIMIT_S
-            while not laptop.left() and time.monotonic() < deadline:
-                time.sleep(0.05)
-            time.sleep(1.5)
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=LIMIT_S)
+            until(lambda: any(has_open(pid, ".dasctl/lock") for pid in laptop.children()))
+            yield process
         finally:
             process.kill()
             process.wait()
+
+
+def has_open(pid: int, ending: str) -> bool:
+    try:
+        return any(os.readlink(path).endswith(ending) for path in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+
+
+def until(is_so: Callable[[], object]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_ctrl_c_reaches_the_command(laptop: Laptop) -> None:
+    with waiting(laptop) as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1, out + err
     assert '"interrupted"' in out
     assert laptop.left() == []
+
+
+def test_a_broken_connection_ends_the_command_and_leaves_nothing(laptop: Laptop) -> None:
+    with waiting(laptop) as process:
+        laptop.server.reset_connections()
+        out, err = process.communicate(timeout=LIMIT_S)
+        until(lambda: not laptop.children())
+    assert process.returncode == 4, out + err
+    assert "in the middle" in out
+    assert "dasctl history" in out
+    until(lambda: not laptop.left())
+
+
+def test_a_folder_is_deployed_as_it_is(laptop: Laptop) -> None:
+    build = laptop.folder / "build dir"
+    shutil.copytree(laptop.cluster.root / "applications/hello", build / "hello")
+    for name in (b"a b", b"new\nline", b"not-utf8-\xff", b"-x", b"sub/deep"):
+        file = build / "hello" / os.fsdecode(name)
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(name)
+        os.utime(file, ns=(981173106_789012345, 981173106_789012345))
+    (build / "hello/link").symlink_to("a b")
+    run = laptop.run("--json", "deploy", "build dir/hello", "--target", "web", "--force")
+    assert run.code == 0, str(run)
+    there = laptop.cluster.folder("web1") / "applications/hello"
+    assert tree_of(there) == tree_of(build / "hello")
+    (row,) = laptop.run("--json", "list-applications", "--long").json["results"]
+    assert row["from"] == "build dir/hello"
+    assert " via " in row["who"]
+    (build / "hello/pipe").touch()
+    (build / "hello/pipe").unlink()
+    os.mkfifo(build / "hello/pipe")
+    run = laptop.run("--json", "deploy", "build dir/hello", "--target", "web", "--force")
+    assert run.code == 1
+    assert "pipe is no file, folder or link" in run.json["error"]["message"]
+    assert laptop.run("deploy", "nowhere.war", "--target", "web").code == 2
+    until(lambda: not laptop.left())
+
+
+def test_a_key_that_can_do_nothing_else(laptop: Laptop) -> None:
+    own = laptop.server.home / "shop"
+    keys = laptop.server.folder / "authorized_keys"
+    command = f"{sys.executable} -m dasctl --domain {own} serve-caller"
+    keys.write_text(f'command="{command}",restrict {laptop.ssh.public}')
+    assert laptop.run("--terse", "list-instances", "web").out.startswith("web1\t")
+    code, shown = on_terminal([*laptop.words, "sync-domain"], [], env=os.environ, cwd=laptop.folder)
+    assert code == 0
+    assert "\x1b[" in shown
+    done = subprocess.run(
+        [*DASCTL, "--das", f"{laptop.das}/other", "list-instances"], stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=LIMIT_S,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"serves the domain {own}" in done.stderr
 
 
 def test_what_the_login_lacks_is_told(laptop: Laptop) -> None:

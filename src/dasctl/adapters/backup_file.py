@@ -8,7 +8,7 @@ file (`backup_tar.py`), reading one (`backup_reading.py`), putting one in place 
 """
 
 # Names are bytes here, and Path is text.
-# ruff: noqa: PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
+# ruff: noqa: PTH103, PTH116, PTH118, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -205,9 +206,10 @@ class _Source:
     def _own(self, entries: list[Entry]) -> Iterator[tuple[bytes, bytes, str]]:
         """The files of .dasctl that go along, with their digests."""
         for name in backups.KEPT_FILES:
-            yield from self._if_there(name)
+            yield from self._copied(name)
         for folder in backups.KEPT_FOLDERS:
-            yield from self._all_below(folder)
+            for name, _, _ in self._all_below(folder):
+                yield from self._copied(name)
         if not self._with_history:
             return
         database = os.fsencode(self._copy / ".dasctl" / "history.db")
@@ -219,6 +221,15 @@ class _Source:
             name = os.path.basename(file)
             if name not in there:
                 yield b"%s/%s/%s" % (backups.OBJECTS, name[:2], name), file, _digest_of(file)
+
+    def _copied(self, name: bytes) -> Iterator[tuple[bytes, bytes, str]]:
+        """A small file that commands replace meanwhile: a copy of it, with its modtime."""
+        copy = os.fsencode(self._copy) + b"/" + name
+        os.makedirs(os.path.dirname(copy), mode=0o700, exist_ok=True)
+        with suppress(FileNotFoundError):
+            shutil.copy2(self._root + b"/" + name, copy, follow_symlinks=False)
+            if stat.S_ISREG(os.lstat(copy).st_mode):
+                yield name, copy, _digest_of(copy)
 
     def _if_there(self, name: bytes) -> Iterator[tuple[bytes, bytes, str]]:
         file = self._root + b"/" + name

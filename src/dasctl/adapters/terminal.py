@@ -32,7 +32,7 @@ class Terminal:
             if self.streams[number]:
                 with contextlib.suppress(OSError):
                     size = os.get_terminal_size(number)
-                    return [size.lines, size.columns]
+                    return [size.lines or 24, size.columns or 80]  # zeros: nobody has said
         return None
 
     @contextmanager

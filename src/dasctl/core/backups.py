@@ -26,7 +26,7 @@ OWN = b".dasctl"
 DATABASE = OWN + b"/history.db"
 OBJECTS = OWN + b"/objects"
 KEPT_FILES = (OWN + b"/known_hosts",)
-KEPT_FOLDERS = (OWN + b"/members",)
+KEPT_FOLDERS = (OWN + b"/members", OWN + b"/definitions")  # the latter for their modtimes: instances have them
 WITH_HISTORY = (OWN + b"/releases",)  # archives of the server's software
 MOST_FACTS = 1 << 20  # bytes
 

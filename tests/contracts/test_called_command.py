@@ -1,0 +1,120 @@
+"""A command of somebody elsewhere as a child: its terminal, what is typed, signals, what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from dasctl.adapters.called_command import CallerGone, Channel, Child, Terminal
+from dasctl.remote import frames
+
+ALL = Terminal(streams=(True, True, True), size=(30, 90))
+NONE = Terminal(streams=(False, False, False))
+
+
+@contextmanager
+def channel(*said: bytes, gone: bool = False) -> Iterator[tuple[Channel, int]]:
+    """A channel whose other end has said all that already; and where it hears."""
+    source, tell = os.pipe()
+    hear, sink = os.pipe()
+    os.write(tell, b"".join(said))
+    if gone:
+        os.close(tell)
+    try:
+        yield Channel(source, sink), hear
+    finally:
+        for handle in (source, sink, hear, *([] if gone else [tell])):
+            os.close(handle)
+
+
+def heard(handle: int) -> dict[int, bytes]:
+    os.set_blocking(handle, False)
+    found: dict[int, bytes] = {}
+    for header, body in frames.Decoder().feed(os.read(handle, 1 << 20)):
+        found[header["out"]] = found.get(header["out"], b"") + body
+    return found
+
+
+def run(command: str, terminal: Terminal, *said: bytes) -> tuple[int, dict[int, bytes]]:
+    with channel(*said) as (line, hear):
+        with Child(["/bin/sh", "-c", command], environment=dict(os.environ), terminal=terminal) as child:
+            status = child.relay(line)
+        return status, heard(hear)
+
+
+def test_streams_stay_apart() -> None:
+    status, out = run("printf 'a\\377\\n'; echo b >&2; cat; exit 7", NONE)
+    assert (status, out) == (7, {1: b"a\xff\n", 2: b"b\n"})
+
+
+def test_a_terminal_of_the_callers_size_and_what_is_typed() -> None:
+    said = frames.encode({"window": [41, 101]}), frames.encode({"typed": True}, b"hello\n")
+    status, out = run(
+        "stty size; read x; stty size; echo $x; test -t 0 && test -t 1 && test -t 2", ALL, *said
+    )
+    assert status == 0
+    lines = out[0].replace(b"\r", b"").split(b"\n")
+    assert lines[-4:-1] == [b"41 101", b"hello"][:3] or lines[-3:-1] == [b"41 101", b"hello"]
+
+
+def test_a_mixture() -> None:
+    mixed = Terminal(streams=(False, False, True))
+    status, out = run("test -t 0 || echo 0; test -t 1 || echo 1; test -t 2 && echo 2 >&2", mixed)
+    assert (status, out) == (0, {1: b"0\n1\n", 0: b"2\r\n"})
+
+
+@pytest.mark.parametrize(
+    ("said", "terminal"),
+    [
+        (frames.encode({"typed": True}, b"\x03"), ALL),
+        (frames.encode({"signal": "INT"}), NONE),
+        (frames.encode({"signal": "INT"}), ALL),
+    ],
+)
+def test_ctrl_c(said: bytes, terminal: Terminal) -> None:
+    python = f"exec {sys.executable} -c 'import time; time.sleep(100)'"
+    with channel() as (line, _), Child(["/bin/sh", "-c", python], environment={}, terminal=terminal) as child:
+        source, tell = os.pipe()
+        line.source = source
+        os.write(tell, said)
+        assert child.relay(line) in (1, 130)
+        os.close(source)
+        os.close(tell)
+
+
+def test_much_output_and_who_inherited_it() -> None:
+    """More than a pipe holds, and a child of its own that lives on with its output."""
+    with channel() as (line, hear):
+        reader = os.fork()
+        if reader == 0:
+            os.close(line.sink)
+            size = 0
+            while data := os.read(hear, 1 << 20):
+                size += len(data)
+            os._exit(0 if size > 20_000_000 else 1)
+        command = "head -c 20000000 /dev/zero; sleep 30 & exit 3"
+        with Child(["/bin/sh", "-c", command], environment=dict(os.environ), terminal=NONE) as child:
+            assert child.relay(line) == 3
+            pid = child._process.pid if child._process is not None else 0
+        os.killpg(pid, 9)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, line.sink)
+        os.close(null)
+        assert os.waitpid(reader, 0)[1] == 0
+
+
+def test_the_caller_goes() -> None:
+    with (
+        channel(gone=True) as (line, _),
+        pytest.raises(CallerGone),
+        Child(
+            ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 100 & wait"], environment={}, terminal=NONE
+        ) as child,
+    ):
+        child.relay(line)
+    assert child._process is not None
+    assert child._process.returncode == 0
