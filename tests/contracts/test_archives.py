@@ -427,6 +427,17 @@ def test_a_folder_that_cannot_be_packed(tmp_path: Path) -> None:
         (folder / "odd").unlink()
 
 
+def test_a_folder_that_is_named_by_a_link_and_one_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"1")
+    (tmp_path / "link").symlink_to(folder)
+    archives.pack(tmp_path / "link", tmp_path / "a.tar.gz")
+    assert [entry.path for entry in archives.entries(tmp_path / "a.tar.gz", LIMITS)] == [b"", b"a"]
+    with pytest.raises(OperationFailed, match="none cannot be read"):
+        archives.pack(tmp_path / "none", tmp_path / "b.tar.gz")
+
+
 def test_hard_links_become_files_of_their_own(tmp_path: Path) -> None:
     file = tarred(
         tmp_path / "a.tgz", (tar_info("d/x"), b"content"), (tar_info("y", HARD, "d/x", mode=0o600), b"")

@@ -25,7 +25,6 @@ from typing import IO
 
 from dasctl.adapters import archive_tar, archive_zip
 from dasctl.adapters.archive_tree import Found, Growing, walked
-from dasctl.adapters.durable import sync_file_system
 from dasctl.core import areas
 from dasctl.core.archives import (
     FILE,
@@ -76,7 +75,6 @@ class FileArchives:
                     pieces = tree.read(place.same_as) if member.kind == HARD_LINK else content()
                     _make(tree, member, place.path, _counted(pieces, judge, on_bytes))
             tree.finish()
-            sync_file_system(os.fsencode(into))
         return Unpacked(files=judge.count, bytes=judge.total)
 
     def entries(self, archive: Path, limits: Limits) -> Iterator[Entry]:
@@ -94,7 +92,7 @@ class FileArchives:
 
     def pack(self, folder: Path, archive: Path, *, on_bytes: Callable[[int], None] = _heedless) -> None:
         """See `ports.Archives`."""
-        root = os.fsencode(folder)
+        root = os.path.realpath(os.fsencode(folder))  # the folder itself may be named by a link
         judge = Judge(archive=str(folder), packed=0, limits=Limits(bytes=1 << 62, files=1 << 62, ratio=None))
         with _written(archive), archive.open("xb") as file:
             # Neither name nor time in the gzip: the same folder makes the same archive.
@@ -205,7 +203,7 @@ def _pack(root: bytes, packed: gzip.GzipFile, judge: Judge, on_bytes: Callable[[
     with tarfile.open(
         fileobj=packed, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
     ) as tar:
-        for found in walked(root):
+        for found in _seen(root):
             member = _member_of(found)
             try:
                 judge.admitted(member)
@@ -218,6 +216,29 @@ def _pack(root: bytes, packed: gzip.GzipFile, judge: Judge, on_bytes: Callable[[
             else:
                 tar.addfile(info)
             tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+
+
+def _seen(root: bytes) -> Iterator[Found]:
+    """All that is in the folder. What cannot be read is not left out: it ends the packing."""
+    found = walked(root)
+    while True:
+        with _readable(root):
+            one = next(found, None)
+        if one is None:
+            return
+        yield one
+
+
+@contextmanager
+def _readable(path: bytes) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = os.fsencode(error.filename) if error.filename else path
+        raise OperationFailed(
+            f"{printable(where)} cannot be read: {error.strerror}",
+            hint="make it readable; nothing was changed",
+        ) from error
 
 
 def _no_folder(root: bytes, error: DasctlError) -> OperationFailed:
@@ -256,7 +277,8 @@ class _Unchanged:
         self._on_bytes = on_bytes
 
     def __enter__(self) -> _Unchanged:
-        handle = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with _readable(self._path):
+            handle = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._file = open(handle, "rb", buffering=0)
         self._check()
         return self
@@ -268,7 +290,8 @@ class _Unchanged:
             self._file.close()
 
     def read(self, size: int) -> bytes:
-        data = self._file.read(size)
+        with _readable(self._path):
+            data = self._file.read(size)
         self._on_bytes(len(data))
         return data
 

@@ -108,7 +108,7 @@ def _taken(ctx: Context, source: Path, folder: Path) -> tuple[Path, str, int]:
     """The archive as a file of our own (its name stays), its SHA-256, its size. A folder becomes a .tar.gz."""
     assert ctx.archives is not None  # wiring gives it to every command with a domain
     if source.is_dir():
-        if ctx.store.root.is_relative_to(source.absolute()):
+        if ctx.store.root.resolve().is_relative_to(source.resolve()):
             raise UsageError(f"{source} holds the domain itself", hint="name the folder of one application")
         packed = folder / "packed.tar.gz"
         ctx.archives.pack(source, packed, on_bytes=heed)
