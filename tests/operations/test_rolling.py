@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -61,6 +62,41 @@ def test_a_batch_goes_side_by_side(cluster):
     assert sorted(told[:2]) == ["drain web1", "drain web2"]
     assert sorted(told[2:4]) == ["undrain web1", "undrain web2"]
     assert sorted(told[4:6]) == ["drain web3", "drain web4"]
+
+
+def test_two_on_one_node_share_its_link(tmp_path):
+    cluster = Cluster(tmp_path)
+    store = cluster.world.das.store
+    store.write((store.text or "").replace("web2: {node: n2", "web2: {node: n1"))
+    try:
+        cluster.run("start-cluster web")
+        cluster.put("lib/a.jar", b"two")
+        cluster.world.links.tallies.clear()
+        assert shown(cluster.json(f"{ROLL} --batch 2")) == RUNNING
+        # look, stage, drain, stop, synchronise, start, undrain
+        tallies = {
+            node: (tally.opened, tally.round_trips) for node, tally in cluster.world.links.tallies.items()
+        }
+        assert tallies == {"n1": (1, 7), "n3": (1, 7), "n4": (1, 7)}
+    finally:
+        cluster.end()
+
+
+def test_the_server_is_given_the_time_that_its_config_says(tmp_path):
+    cluster = Cluster(tmp_path)
+    store = cluster.world.das.store
+    store.write((store.text or "").replace("timeout: 20s}", "timeout: 20s, wait: 300ms}"))
+    try:
+        cluster.run("start-instance web1")
+        cluster.world.events.clear()
+        seen: list[tuple[str, float]] = []
+        ctx = cluster.world.context("restart-instance web1 --rolling")
+        ctx = replace(ctx, on_event=lambda event: seen.append((event.phase, time.monotonic())))
+        asyncio.run(restart(ctx, ["web1"], command="restart-instance", rolling=Rolling()))
+        moments = dict(reversed(seen))
+        assert moments["stopping"] - moments["draining"] >= 0.3
+    finally:
+        cluster.end()
 
 
 def test_which_batch_is_told_while_it_goes_on(cluster):

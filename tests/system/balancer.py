@@ -19,7 +19,7 @@ from tests.system.sshd import Sshd, free_port
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "rolling-restart.md"
 NGINX = "/usr/sbin/nginx"
 START_S = 20.0
-BREATH_S = 0.002  # between two requests of a client: the machine has others to serve
+BREATH_S = 0.005  # between two requests of a client: the machine has others to serve
 
 CONF = """\
 daemon off;

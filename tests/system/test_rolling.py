@@ -7,7 +7,7 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.system.balancer import NGINX, Balancer, Clients, block, replaced
 from tests.system.cluster import Cluster, make_cluster
-from tests.system.sshd import Sshd, SshSetting, make_key
+from tests.system.sshd import Sshd, SshSetting, free_port, make_key
 
 LONG_S = 60.0  # a limit for machines under load; nothing here waits for it
 NAMES = ("web1", "web2", "web3")
@@ -61,10 +61,17 @@ class Setting:
 
 
 @pytest.fixture
-def setting(tmp_path: Path, ssh: SshSetting, sshd_factory: Callable[..., Sshd]):
+def balancer(sshd_factory: Callable[..., Sshd]) -> Balancer:
+    """nginx's machine, with nothing on it."""
     assert Path(NGINX).exists(), "nginx is needed: apt-get install nginx-light"
+    return Balancer(server=sshd_factory("lb"))
+
+
+@pytest.fixture
+def setting(
+    tmp_path: Path, ssh: SshSetting, sshd_factory: Callable[..., Sshd], balancer: Balancer
+) -> Iterator[Setting]:
     nodes = [sshd_factory(f"n{number}") for number in (1, 2, 3)]
-    balancer = Balancer(server=sshd_factory("lb"))
     keys = [upstream_key(node, balancer, ssh) for node in nodes]
     cluster = make_cluster(
         tmp_path, ssh, nodes, start="exec python3 applications/hello/serve.py ${http.port}",
@@ -110,59 +117,60 @@ def ports_in(cluster: Cluster) -> dict[str, int]:
 
 
 def test_no_request_is_refused_or_fails_during_a_rolling_restart(setting: Setting) -> None:
-    setting.version("two")
-    setting.balancer.tried()
-    clients = Clients(port=setting.balancer.port)
-    with clients.asking():
-        run = setting.cluster.json("sync-cluster", "web", "--restart", "--rolling")
-    assert {row["status"] for row in run.json["results"]} == {"restarted"}
+    clients, tried = watched(setting, "two")
     assert clients.failures == []
-    tried = setting.balancer.tried()
     # Not even nginx met a server that was not there: each request went to one server, which answered it.
     assert [line for line in tried if not line.startswith("200 ") or "," in line] == []
     assert len(tried) >= clients.answers > 100
     assert {f"one {name}" for name in NAMES} | {f"two {name}" for name in NAMES} == clients.bodies
     assert all(" down;" not in line for line in setting.balancer.state().values())
 
-
-def test_without_drain_servers_are_asked_that_are_not_there(setting: Setting) -> None:
-    """The counter-proof: what the test above does not find is there to be found."""
+    # The counter-proof: without drain there is something to be found.
     setting.without_draining()
-    setting.version("two")
+    _, tried = watched(setting, "three")
+    assert [line for line in tried if not line.startswith("200 ") or "," in line] != []
+
+
+def watched(setting: Setting, version: str) -> tuple[Clients, list[str]]:
+    """Roll out another version: what clients saw, and what nginx did."""
+    setting.version(version)
     setting.balancer.tried()
     clients = Clients(port=setting.balancer.port)
     with clients.asking():
-        setting.cluster.json("sync-cluster", "web", "--restart", "--rolling")
-    assert [line for line in setting.balancer.tried() if not line.startswith("200 ") or "," in line] != []
+        run = setting.cluster.json("sync-cluster", "web", "--restart", "--rolling")
+    assert {row["status"] for row in run.json["results"]} == {"restarted"}
+    return clients, setting.balancer.tried()
 
 
-def test_the_script_takes_out_no_last_server_and_nothing_else(setting: Setting) -> None:
+def test_the_script_takes_out_no_last_server_and_nothing_else(balancer: Balancer) -> None:
     def upstream(*words: str, **variables: str) -> tuple[int, str]:
         done = subprocess.run(
-            [str(setting.balancer.script), *words], capture_output=True, text=True, timeout=LONG_S,
+            [str(balancer.script), *words], capture_output=True, text=True, timeout=LONG_S,
             env={"PATH": os.environ["PATH"], **variables},
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
-    assert upstream("drain", "web1") == (0, "")
-    assert upstream(SSH_ORIGINAL_COMMAND="drain web2") == (0, "")
-    assert upstream("drain", "web2") == (0, "")  # again
-    assert upstream("drain", "web3") == (1, "web3 is the last server that nginx can send to\n")
-    assert [" down;" in line for line in setting.balancer.state().values()] == [True, True, False]
-    assert upstream("undrain", "web1")[0] == upstream("undrain", "web2")[0] == 0
-    assert upstream("drain", "web9")[0] == 1
-    for words in (
-        "",
-        "drain",
-        "drain ../web1",
-        "drain .lock",
-        "drain web1 web2",
-        "drain *",
-        "stop web1",
-        "drain web1;id",
-    ):
-        assert upstream(SSH_ORIGINAL_COMMAND=words)[0] == 2, words
-    assert all(" down;" not in line for line in setting.balancer.state().values())
+    balancer.set_up({name: free_port() for name in NAMES}, [])
+    with balancer.running():
+        assert upstream("drain", "web1") == (0, "")
+        assert upstream(SSH_ORIGINAL_COMMAND="drain web2") == (0, "")
+        assert upstream("drain", "web2") == (0, "")  # again
+        assert upstream("drain", "web3") == (1, "web3 is the last server that nginx can send to\n")
+        assert [" down;" in line for line in balancer.state().values()] == [True, True, False]
+        assert upstream("undrain", "web1")[0] == upstream("undrain", "web2")[0] == 0
+        assert upstream("drain", "web9")[0] == 1
+        for words in (
+            "",
+            "drain",
+            "drain ../web1",
+            "drain .lock",
+            "drain web1 web2",
+            "drain *",
+            "stop web1",
+            "drain web1;id",
+        ):
+            assert upstream(SSH_ORIGINAL_COMMAND=words)[0] == 2, words
+        assert all(" down;" not in line for line in balancer.state().values())
 
 
 def test_a_killed_command_is_resumed_and_every_server_is_back(setting: Setting) -> None:
