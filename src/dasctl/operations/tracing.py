@@ -5,7 +5,7 @@ What lives here: the comparison, and what cannot be known. What must not: how a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dasctl.core import areas, bundles, slices
 from dasctl.core import targets as target_names
@@ -56,12 +56,17 @@ def tracing(
 
 
 def _not_known(numbers: Sequence[int]) -> tuple[str, ...]:
-    if not numbers:
-        return ()
-    which = f"revision {numbers[0]}" if len(numbers) == 1 else f"revisions {numbers[0]} to {numbers[-1]}"
-    return (
-        f"not known of {which}, which {'is' if len(numbers) == 1 else 'are'} not kept as a whole any more",
+    match numbers:
+        case []:
+            return ()
+        case [number]:
+            return (
+                f"not known of revision {number}: it, or the one before, is not kept as a whole any more",
+            )
+    told = (
+        f"revisions {numbers[0]} to {numbers[-1]}: they, or the ones before, are not kept as a whole any more"
     )
+    return (f"not known of {told}",)
 
 
 class _Look:
@@ -70,39 +75,40 @@ class _Look:
     def __init__(self, ctx: Context, targets: Sequence[str]) -> None:
         self._ctx = ctx
         self._targets = targets
-        self._domains: dict[bytes, Domain | None] = {}
+        self._domains: dict[bytes, tuple[Domain, Mapping[str, Entry]] | None] = {}
         self.meant = False
 
     def needs(self, revision: Revision) -> Needs | None:
         """What each of the targets' instances needed; None where that is not known."""
         try:
             then = past(self._ctx, revision.number)
-            domain = self._domain(then)
-            return self._needs(then, domain) if domain is not None else None
+            described = self._described(then)
+            return self._needs(then, *described) if described is not None else None
         except UsageError:
             raise
         except DasctlError:
             return None  # kept no more, or damaged
 
-    def _domain(self, then: Past) -> Domain | None:
+    def _described(self, then: Past) -> tuple[Domain, Mapping[str, Entry]] | None:
+        """The domain of then, and its instances' own parts."""
         text = then.domain_text
         if text is None:
             return None
         if text not in self._domains:
             try:
-                self._domains[text] = self._ctx.store.parsed(text)
+                domain = self._ctx.store.parsed(text)
+                self._domains[text] = domain, {name: _definition(domain, name) for name in domain.instances}
             except DasctlError:
                 self._domains[text] = None  # its format was another one
         return self._domains[text]
 
-    def _needs(self, then: Past, domain: Domain) -> Needs:
+    def _needs(self, then: Past, domain: Domain, definitions: Mapping[str, Entry]) -> Needs:
         try:
             names = target_names.resolve(domain, self._targets)
         except UsageError:
             return {}  # nothing was called that
         self.meant = True
-        entries = {name: _definition(domain, name) for name in domain.instances}
-        built = slices.build(domain, bundles.scan_of(then.parts, then.revision.state), entries)
+        built = slices.build(domain, bundles.scan_of(then.parts, then.revision.state), definitions)
         return {name: built.by_instance[name].digest for name in names}
 
 
