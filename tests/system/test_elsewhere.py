@@ -181,18 +181,21 @@ def waiting(laptop: Laptop) -> Iterator[subprocess.Popen[str]]:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=laptop.folder,
         )  # fmt: skip
         try:
-            until(lambda: any(has_open(pid, ".dasctl/lock") for pid in laptop.children()))
+            until(lambda: any(is_at_work(pid) for pid in laptop.children()))
             yield process
         finally:
             process.kill()
             process.wait()
 
 
-def has_open(pid: int, ending: str) -> bool:
+def is_at_work(pid: int) -> bool:
+    """Whether the command catches SIGTERM: from then on it ends with an outcome."""
     try:
-        return any(os.readlink(path).endswith(ending) for path in Path(f"/proc/{pid}/fd").iterdir())
+        status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) & 1 << signal.SIGTERM - 1)
 
 
 def until(is_so: Callable[[], object]) -> None:
