@@ -352,6 +352,35 @@ def test_what_is_written_is_told_without_defaults_and_with_its_lines(store_of: C
     assert lines[written.line(("nodes", "n1", "nowhere")) - 1].lstrip().startswith("n1:")
 
 
+def test_an_edit_can_be_taken_back(store_of: Callable[..., Any]) -> None:
+    store = store_of(SHOP)
+    with store.undoable() as undo:
+        store.edit([Put(path=("nodes", "n2", "port"), value=23)])
+        assert "port: 23" in text_of(store)
+        undo()
+    assert text_of(store) == SHOP
+    with store.undoable():
+        store.edit([Put(path=("nodes", "n2", "port"), value=23)])
+    assert "port: 23" in text_of(store)
+
+
+def test_taking_an_edit_back_leaves_nothing_and_keeps_file_and_link(tmp_path: Path) -> None:
+    store = on_disk(SHOP, tmp_path)
+    (tmp_path / ".dasctl").mkdir()
+    real = tmp_path / "elsewhere.yaml"
+    store.path.rename(real)
+    store.path.symlink_to("../elsewhere.yaml")
+    before, folder = real.stat(), tmp_path.stat().st_mtime_ns
+    with store.undoable() as undo:
+        store.edit([Put(path=("nodes", "n2", "port"), value=23)])
+        undo()
+    after = real.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert tmp_path.stat().st_mtime_ns == folder
+    assert store.path.is_symlink()
+    assert [path.name for path in (tmp_path / ".dasctl").iterdir()] == []
+
+
 def test_many_edits_at_once_are_those_that_they_are_one_by_one() -> None:
     """Which of them fit together is decided anew for each text; a thousand take no minute."""
     names = [f"web{number}" for number in range(400)]

@@ -50,6 +50,15 @@ class MemoryStore:
         self.text = text
         return domain
 
+    @contextmanager
+    def undoable(self) -> Iterator[Callable[[], None]]:
+        text = self._read()
+        yield lambda: self.write(text)
+
+    def write(self, text: str) -> None:
+        """Replace the whole file, as an editor does."""
+        self.text = text
+
     def edited(self, edits: Sequence[Edit]) -> bytes:
         from dasctl.adapters.yaml_edit import edit_text
 

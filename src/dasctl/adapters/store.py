@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,32 @@ class YamlStore:
         if after != before:
             _replace(self.path, after.encode("utf-8"))
         return domain
+
+    @contextmanager
+    def undoable(self) -> Iterator[Callable[[], None]]:
+        target, kept = Path(os.path.realpath(self.path)), self._root / ".dasctl" / "domain.yaml.before"
+        content, folder = target.read_bytes(), target.parent.stat()
+        kept.unlink(missing_ok=True)
+        try:
+            os.link(target, kept)
+        except OSError:
+            pass  # another file system, or one without links: then it has to be written anew
+
+        def undo() -> None:
+            try:
+                if kept.exists():
+                    kept.replace(target)
+                else:
+                    _replace(self.path, content)
+                # As if it had never been touched: a folder's modtime is part of the domain's state.
+                os.utime(target.parent, ns=(folder.st_atime_ns, folder.st_mtime_ns))
+            except OSError as error:
+                raise OperationFailed(f"{target} cannot be put back: {error.strerror}") from error
+
+        try:
+            yield undo
+        finally:
+            kept.unlink(missing_ok=True)
 
     def edited(self, edits: Sequence[Edit]) -> bytes:
         return _edited(self._read(), edits)[0].encode("utf-8")

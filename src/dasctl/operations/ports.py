@@ -74,6 +74,12 @@ class Store(Protocol):
         The caller holds the lock. Raises InvalidDomain (nothing is changed then).
         """
 
+    def undoable(self) -> AbstractContextManager[Callable[[], None]]:
+        """What is given puts `domain.yaml` back as it was when the block began. That needs no room on the disk.
+
+        The caller holds the lock. Raises OperationFailed.
+        """
+
     def edited(self, edits: Sequence[Edit]) -> bytes:
         """The text that `edit` would leave, judged as there; nothing is written. For `Working.put`, beside other files."""
 
@@ -390,7 +396,7 @@ class Archives(Protocol):
     def unpack(
         self, archive: Path, into: Path, limits: Limits, *, on_bytes: Callable[[int], None] = ...
     ) -> Unpacked:
-        """Unpack into the folder `into`, which is empty or not there; safe to rename when this returns.
+        """Unpack into the folder `into`, which is empty or not there. Nothing is synced to the disk yet.
 
         Modtimes, executable bits and links are as in the archive. Raises ArchiveRefused, which names the member: what was
         made so far is then the caller's to remove.

@@ -131,13 +131,24 @@ def slices_in(ctx: Context, domain: Domain, scan: Scan, *, publish: bool = True)
 
 
 def edit(ctx: Context, edits: Sequence[Edit], *, summary: str) -> Current:
-    """Change domain.yaml and record that as a revision. The caller holds the lock.
+    """Change domain.yaml and record that as a revision, or do neither. The caller holds the lock."""
+    return edited(ctx, edits, summary=summary)[1]
+
+
+def edited(ctx: Context, edits: Sequence[Edit], *, summary: str) -> tuple[Current, Current]:
+    """The same; the domain before and after it.
 
     What was edited in place before is a revision of its own, so that history does not lay it at this command's door.
     """
-    current(ctx)
-    ctx.store.edit(edits)
-    return current(ctx, summary=summary)
+    before = current(ctx)
+    with ctx.store.undoable() as undo:
+        try:
+            ctx.store.edit(edits)
+            return before, current(ctx, summary=summary)
+        except BaseException:  # the disk is full, say
+            if ctx.history.head() == before.revision:
+                undo()
+            raise
 
 
 def remembered(ctx: Context, domain: Domain, instances: Sequence[str]) -> dict[str, Acknowledged]:

@@ -17,7 +17,7 @@ from dasctl.core.targets import fold
 from dasctl.core.unified import Side, file_diff
 from dasctl.errors import InvalidDomain, UsageError
 from dasctl.operations.ports import Context
-from dasctl.operations.recording import Current, current
+from dasctl.operations.recording import Current, edited
 
 NAMED = 3  # changes in a revision's summary; the others are counted
 LONGEST = 60  # characters of a value in a summary
@@ -38,9 +38,7 @@ async def set(
         if not edits:
             return summed_up("set", _rows(changes))
         ctx.store.edited(edits)  # judged before anything is recorded
-        before = current(ctx)  # what was edited in place is a revision of its own
-        ctx.store.edit(edits)
-        now = current(ctx, summary=_summary(changes))
+        before, now = edited(ctx, edits, summary=_summary(changes))
     notes, data = _told(before, now)
     return summed_up(
         "set", _rows(changes), revision=now.revision.number, notes=notes, warnings=now.warnings, data=data
