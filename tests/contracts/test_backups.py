@@ -157,6 +157,11 @@ def test_the_last_revision_where_files_change_without_pause_or_somebody_works(do
     assert '"revision": 2' in out
     assert "the last that was recorded" in out
     assert err == ""
+    text = (domain / "config/domain.yaml").read_text()
+    (domain / "config/domain.yaml").write_text("half a li: [ne")
+    code, out, err = carried_out("--domain", str(domain), "backup-domain")
+    assert (code, "domain.yaml" in err) == (0, True)
+    (domain / "config/domain.yaml").write_text(text)
 
 
 # Damaged and hostile ones.

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from dasctl.core.outcome import Outcome, Result, summed_up
-from dasctl.errors import DomainLocked, RepositoryError, UsageError
+from dasctl.errors import DomainLocked, InvalidDomain, RepositoryError, UsageError
 from dasctl.operations.backup_ports import Backups
 from dasctl.operations.looking import utc_text
 from dasctl.operations.ports import Context, Event
@@ -22,8 +22,8 @@ async def backup_domain(
 ) -> Outcome:
     """Record what was edited, and write that revision to `to` (None: the domain's own folder of backups).
 
-    Where that cannot be recorded now, because another command works or files change without pause, the last revision that
-    was. `keep`: how many backups of this domain stay there.
+    Where that cannot be recorded now, because another command works, files change without pause or domain.yaml is not valid,
+    the last revision that was. `keep`: how many backups of this domain stay there.
     """
     backups = backups_of(ctx)
     if keep is not None and keep < 1:
@@ -57,8 +57,8 @@ def _recorded(ctx: Context) -> tuple[Current | None, tuple[str, ...]]:
     try:
         with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
             now = current(ctx)
-            return now, now.warnings
-    except (DomainLocked, RepositoryError) as error:
+            return now, (*now.warnings, *now.refused)
+    except (DomainLocked, RepositoryError, InvalidDomain) as error:
         head = ctx.history.head()
         if head is None:
             raise
