@@ -86,6 +86,14 @@ def test_what_a_release_holds_never_changes(shop: Shop) -> None:
     assert (code, "holds the domain itself" in shown) == (2, True)
 
 
+def test_an_instance_called_software_is_in_the_way_before_any_node_is_asked(shop: Shop) -> None:
+    shop.change("  app2: {node: n2,", "  software: {node: n3, cluster: app}\n  app2: {node: n2,")
+    code, shown = shop.run(f"install-node n1 --archive {shop.release('1.0')} --version 1.0")
+    assert (code, "an instance is called 'software'" in shown) == (1, True)
+    assert not shop.links.tallies
+    shop.change("  software: {node: n3, cluster: app}\n", "")
+
+
 @pytest.mark.parametrize("version", ["", "../up", "a/b", ".hidden", "x" * 300, "zwei drei"])
 def test_versions_are_names(shop: Shop, version: str) -> None:
     code, shown = shop.run(f"install-node n1 --archive {shop.release('1.0')} --version '{version}'")

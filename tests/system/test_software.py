@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tarfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -105,3 +106,20 @@ def test_an_installation_that_was_killed_is_finished_by_the_next(cluster: Cluste
     assert done.row("n1")["bytes_sent"] < 8 << 20  # what had come was not sent again
     files = tree_of(cluster.nodes["n1"].home / "das/software/releases/2")
     assert sum(1 for entry in files.values() if entry[0] == "file") == 18
+
+
+def test_a_folder_that_the_nodes_user_does_not_own_is_used_read_only(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    folder = tmp_path / "usr-lib-app"
+    with tarfile.open(release(tmp_path, "deb")) as tar:
+        tar.extractall(folder, filter="data")
+    before = tree_of(folder)
+    cluster.json("install-node", "*", "--folder", str(folder / "app-deb"), "--version", "deb")
+    cluster.json("start-instance", "web1")
+    assert said(cluster, "web1") == "deb"
+    assert cluster.json("list-instances").row("web1")["software"] == "deb"
+    assert tree_of(folder) == before
+    (folder / "app-deb/lib/extra").write_text("an update of the package")
+    note = cluster.json("list-nodes", "--long").row("n2")["note"]
+    assert "has changed since release deb was installed" in note

@@ -27,7 +27,7 @@ _VERSION = typer.Option(..., "--version", metavar="V", help="What the release is
 def install_node(
     ctx: typer.Context,
     nodes: list[str] = _NODES,
-    version: str = _VERSION,
+    release: str = _VERSION,
     archive: Path | None = typer.Option(
         None,
         "--archive",
@@ -64,7 +64,7 @@ def install_node(
         dasctl install-node '*' --folder /usr/lib/jvm/java-21-openjdk-amd64 --version 21-debian
     """
     return session_of(ctx).carry_out(
-        ctx, "install_node", nodes=nodes, version=version, archive=archive, folder=folder, strip=not no_strip,
+        ctx, "install_node", nodes=nodes, version=release, archive=archive, folder=folder, strip=not no_strip,
         force=force, limits=_limits(max_size, max_files),
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ def _limits(size: str | None, files: int | None) -> Limits | None:
 def upgrade_node(
     ctx: typer.Context,
     nodes: list[str] = _NODES,
-    version: str = _VERSION,
+    release: str = _VERSION,
     rolling: bool = typer.Option(
         False, "--rolling", help="Batch by batch; the next one when all servers of this one are ready."
     ),
@@ -108,6 +108,11 @@ def upgrade_node(
         "--auto-rollback",
         help="With --rolling: when too many have failed, bring the others back as well.",
     ),
+    resume: bool = typer.Option(
+        False,
+        "--resume",
+        help="Go on with what was stopped; so does the command without it: nodes that have the release stay as they are.",
+    ),
 ) -> int:
     """Switch nodes to another release that they have, and restart their servers with it.
 
@@ -117,8 +122,9 @@ def upgrade_node(
 
         dasctl upgrade-node '*' --version 21.0.1 --rolling --pause 10
     """
+    del resume  # what is done is found out by asking the nodes, so there is nothing to be remembered
     asked = _rolling(rolling, batch, max_failures, pause, auto_rollback=auto_rollback)
-    return session_of(ctx).carry_out(ctx, "upgrade_node", nodes=nodes, version=version, rolling=asked)
+    return session_of(ctx).carry_out(ctx, "upgrade_node", nodes=nodes, version=release, rolling=asked)
 
 
 def _rolling(
@@ -146,14 +152,14 @@ def _rolling(
     return asked
 
 
-def uninstall_node(ctx: typer.Context, nodes: list[str] = _NODES, version: str = _VERSION) -> int:
+def uninstall_node(ctx: typer.Context, nodes: list[str] = _NODES, release: str = _VERSION) -> int:
     """Remove a release from nodes that use it no more.
 
     Refused where it is current, or a running server uses it. Uninstalled from all nodes it is forgotten here, too.
 
         dasctl uninstall-node '*' --version 17.0.9
     """
-    return session_of(ctx).carry_out(ctx, "uninstall_node", nodes=nodes, version=version)
+    return session_of(ctx).carry_out(ctx, "uninstall_node", nodes=nodes, version=release)
 
 
 COMMANDS: dict[str, Callable[..., int]] = {

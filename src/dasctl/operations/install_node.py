@@ -55,6 +55,7 @@ async def install_node(
         _check_source(ctx, archive)
     with ctx.store.domain_locked(ctx.who.command, wait_s=ctx.wait_s):
         domain = ctx.store.load()
+        _check_folder(domain)
         names = resolve_nodes(domain, nodes)
         known = domain.releases.get(version)
         _check_known(version, known, archive, folder)
@@ -76,6 +77,15 @@ def _check(version: str, archive: Path | None, folder: str | None) -> None:
         raise UsageError("--archive and --folder contradict each other", hint="give one of them")
     if folder is not None and not folder.startswith("/"):
         raise UsageError(f"--folder: {folder!r} is not an absolute path", hint="it is a folder on the nodes")
+
+
+def _check_folder(domain: Domain) -> None:
+    """What would make domain.yaml invalid in the end is told before any node is touched."""
+    if words.SOFTWARE in domain.instances:
+        raise OperationFailed(
+            f"an instance is called {words.SOFTWARE!r}, and on its node releases lie in the folder of that name",
+            hint="delete-instance software, and create it with another name",
+        )
 
 
 def _check_source(ctx: Context, archive: Path) -> None:
