@@ -18,6 +18,7 @@ from dasctl.core import areas, changes, exclusion, moves, taking_back
 from dasctl.core.changes import Change
 from dasctl.core.definition import definition
 from dasctl.core.domain import FILE, Domain
+from dasctl.core.edits import Edit
 from dasctl.core.moves import Move, Touch
 from dasctl.core.patterns import Ignore
 from dasctl.core.restoring import Restoring, named, plan
@@ -118,31 +119,31 @@ def _for_some(
     ctx: Context, then: Past, old: Domain, now: Current, names: frozenset[str], *, shared: bool
 ) -> Return:
     edits, left = taking_back.domain_edits(now.domain, old, names, shared=shared)
+    text = _edited(ctx, then, edits)
+    domain, here = ctx.store.parsed(text), _entries(now)
+    found = changes.between(now.slices.repository, then.parts)
+    taken = taking_back.taken_of(
+        found, names, (now.domain, here), (domain, {**here, **then.entries}), shared=shared
+    )
+    wanted = _with(here, [change for change in found if change.path in taken.paths], then.entries)
+    kept = [change for change in found if change.path in taken.paths or (edits and _is_definition(change))]
+    file = then.entries[areas.DEFINITION]
+    same = edits and hashlib.sha256(text).hexdigest().encode("ascii") == file.digest
+    return Return(
+        number=then.revision.number, names=names, domain=domain, text=text, file=file if same else None,
+        folder=wanted.get(areas.CONFIG), files=_plan(ctx, now, wanted, domain), changes=tuple(kept),
+        left=(*left, *taken.left), before=now,
+    )  # fmt: skip
+
+
+def _edited(ctx: Context, then: Past, edits: Sequence[Edit]) -> bytes:
     try:
-        text = ctx.store.edited(edits)
+        return ctx.store.edited(edits)
     except InvalidDomain as error:
         raise OperationFailed(
             f"with these entries of revision {then.revision.number} domain.yaml would not be valid: {error.message}",
             hint="go back with more instances, or with the whole domain; nothing has been changed",
         ) from error
-    domain = ctx.store.parsed(text)
-    here = _entries(now)
-    found = changes.between(now.slices.repository, then.parts)
-    taken = taking_back.taken_of(
-        found, names, (now.domain, here), (domain, {**here, **then.entries}), shared=shared
-    )
-    wanted = dict(here)
-    for change in found:
-        if change.path in taken.paths:
-            wanted.pop(change.path, None)
-            if change.new is not None:
-                wanted[change.path] = change.new
-    _with_folders(wanted, then.entries)
-    kept = [change for change in found if change.path in taken.paths or (edits and _is_definition(change))]
-    return Return(
-        number=then.revision.number, names=names, domain=domain, text=text, file=None, folder=wanted.get(areas.CONFIG),
-        files=_plan(ctx, now, wanted, domain), changes=tuple(kept), left=(*left, *taken.left), before=now,
-    )  # fmt: skip
 
 
 def _is_definition(change: Change) -> bool:
@@ -156,13 +157,19 @@ def _entries(now: Current) -> dict[bytes, Entry]:
     return found
 
 
-def _with_folders(wanted: dict[bytes, Entry], then: Mapping[bytes, Entry]) -> None:
-    """A file that comes back needs its folders, whoever else has them."""
-    for path in list(wanted):
-        folder = path.rpartition(b"/")[0]
-        while folder and folder not in wanted and folder in then:
+def _with(
+    here: Mapping[bytes, Entry], taken: Sequence[Change], then: Mapping[bytes, Entry]
+) -> dict[bytes, Entry]:
+    """`here` with what is taken back; a file that comes back needs its folders, whoever else has them."""
+    wanted = dict(here)
+    for change in taken:
+        wanted.pop(change.path, None)
+        if change.new is not None:
+            wanted[change.path] = change.new
+    for folder in moves.folders_above(wanted):
+        if folder not in wanted and folder in then:
             wanted[folder] = then[folder]
-            folder = folder.rpartition(b"/")[0]
+    return wanted
 
 
 def _plan(ctx: Context, now: Current, wanted: Mapping[bytes, Entry], domain: Domain) -> Restoring:
