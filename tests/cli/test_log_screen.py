@@ -77,6 +77,15 @@ def test_trouble_is_told_at_once() -> None:
     assert (out.getvalue(), err.getvalue()) == ("", "dasctl: web1: node n1: gone\\x1b\n")
 
 
+def test_a_pipe_that_nobody_reads_is_noticed_before_the_next_line() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as out:
+        screen = LogScreen(out, io.StringIO(), Settings(), with_files=False)
+        assert screen.show(Batch())
+        os.close(reader)
+        assert not screen.show(Batch())
+
+
 def test_a_full_disk_ends_it_and_is_told() -> None:
     class Closed(io.StringIO):
         def writelines(self, lines: Any) -> None:

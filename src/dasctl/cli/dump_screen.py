@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dasctl.cli import tables, text
 from dasctl.cli.screen import Screen
-from dasctl.core.dump_text import lines
 from dasctl.core.outcome import Outcome
 
 _COLOURS = {"=== ": "bold", "--- ": "cyan", "!!! ": "yellow"}
@@ -20,6 +19,8 @@ def show_dump(outcome: Outcome, screen: Screen) -> None:
             for warning in result.fields.get("warnings") or ():
                 screen.line(f"{tables.name_of(result)}: {text.plain(str(warning))}")
         return
+    from dasctl.core.dump_text import lines  # of use to one command only
+
     for number, result in enumerate(outcome.results):
         if number and result.good:
             screen.line()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -41,6 +42,8 @@ class LogScreen:
     def show(self, batch: Batch) -> bool:
         """Print a batch; False where the reader has gone away, or the disk is full."""
         self._tell(batch.troubles)
+        if not batch.lines:
+            return not _is_left(self._out)
         reads = [True]
 
         def write() -> None:
@@ -91,6 +94,16 @@ class LogScreen:
         if len(names) > 1:
             return "bold"
         return self._colours.setdefault(names[0], NAME_COLOURS[len(self._colours) % len(NAME_COLOURS)])
+
+
+def _is_left(stream: TextIO) -> bool:
+    """Whether `stream` is a pipe that nobody reads any more: `| grep -m1` ends, and we would learn it with the next line."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLNVAL) for _, event in poll.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return False  # no descriptor, or no poll on this system
 
 
 def _shown(line: Line) -> str:

@@ -14,13 +14,17 @@ from dasctl.core.log_lines import Line, Said, folded
 from dasctl.core.outcome import Problem
 
 WINDOW_S = 0.1  # lines that come so close together are shown together, equal ones once
+LOOK_S = 1.0  # how often it is looked whether somebody still reads, where nothing comes
 FIRST_S = 1.0  # how long the first lines of one node wait for those of the others
 MOST = 50_000  # lines that wait to be shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What is to be shown: lines, as they came (`lines`) and with equal ones as one (`said`); and what went wrong."""
+    """What is to be shown: lines, as they came (`lines`) and with equal ones as one (`said`); and what went wrong.
+
+    An empty one asks whether anybody reads.
+    """
 
     lines: Sequence[Line] = ()
     said: Sequence[Said] = ()
@@ -71,10 +75,22 @@ class Gathering:
                 return False
             if self._over and not (self._lines or self._troubles):
                 return True
-            await self._woken.wait()
-            self._woken.clear()
-            if not self._over:
-                await asyncio.sleep(WINDOW_S)
+            if not await self._more():
+                return False
+
+    async def _more(self) -> bool:
+        """Until something comes; False where nobody reads any more, which is looked for meanwhile."""
+        while not self._woken.is_set():
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                if not await asyncio.to_thread(self.show, Batch()):
+                    return False
+        self._woken.clear()
+        if not self._over:
+            await asyncio.sleep(WINDOW_S)
+        return True
 
     async def _first(self) -> None:
         """Until all nodes have begun to speak; where logs are followed, no longer than FIRST_S."""
