@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from dasctl.adapters.streams import Fault
+from dasctl.core.exchange import Event
 from dasctl.core.outcome import Outcome
 from dasctl.errors import OperationFailed
 from dasctl.operations.ports import Context, Link, Links, Reply
@@ -110,11 +111,17 @@ async def test_an_interrupt_while_the_repository_is_looked_at_waits_for_nobody(w
         asked.set()
         return answer.wait(LONG_S)
 
-    ctx = replace(world.context("sync-domain"), ask=ask)
+    def seen(event: Event) -> None:
+        if event.phase == "preparing":
+            prepares.set()
+
+    prepares = asyncio.Event()
+    ctx = replace(world.context("sync-domain"), ask=ask, on_event=seen)
     task = asyncio.create_task(sync(ctx, ["domain"], command="sync-domain"))
     try:
         async with asyncio.timeout(LONG_S):
             await asyncio.to_thread(asked.wait, LONG_S)
+            await prepares.wait()  # whoever looks sees that the nodes are not what is waited for
             task.cancel()
             with pytest.raises(OperationFailed, match="interrupted before anything was sent"):
                 await task

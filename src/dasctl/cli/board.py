@@ -117,7 +117,7 @@ class Board:
         words = f"{len(ended) - sum(bool(told & BAD) for told in ended)} of {len(stations)} nodes done"
         words += f", {bad} failed" if bad else ""
         # Who has not compared yet has not said how much it needs.
-        open_ended = any(told & {WAITING, "connecting", "comparing"} for told in phases)
+        open_ended = any(told & {WAITING, "connecting", "preparing", "comparing"} for told in phases)
         return f"{words}, {moved(sent, known, rate, more=open_ended)}" if known else words
 
 

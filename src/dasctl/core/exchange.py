@@ -107,6 +107,7 @@ class Event:
 PHASES = (
     "waiting",
     "connecting",
+    "preparing",
     "comparing",
     "sending",
     "committing",

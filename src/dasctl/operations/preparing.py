@@ -21,7 +21,7 @@ from dasctl.operations.acknowledging import Acknowledging
 from dasctl.operations.barrier import Barrier, Watched
 from dasctl.operations.consenting import consented
 from dasctl.operations.fanout import INTERRUPTED, by_node, on_nodes
-from dasctl.operations.ports import Context, Link
+from dasctl.operations.ports import Context, Event, Link
 from dasctl.operations.recording import Current, remembered
 from dasctl.operations.synchronising import Synchronisation
 from dasctl.operations.weighing import Order, Sending, ThoughtOf, Weights
@@ -103,6 +103,9 @@ async def pass_over(
         ctx = replace(ctx, links=Watched(ctx.links, barrier), parallel=max(ctx.parallel, len(groups)))
 
     async def visit(node: str, link: Link, instances: Sequence[str]) -> Sequence[Result]:
+        if not preparing.done():  # it is not the node that keeps everybody waiting
+            for name in instances:
+                ctx.on_event(Event(phase="preparing", node=node, instance=name))
         run = await asyncio.shield(preparing)
         return await steps(replace(run, barrier=barrier), node, link, instances)
 
