@@ -187,6 +187,18 @@ def test_of_a_cluster_that_is_started_at_once_those_that_do_not_fit_are_refused(
     assert (shop.served("app1"), shop.served("app2")) == (["1.0"], [])
 
 
+def test_a_rolling_restart_stops_no_server_that_must_not_be_started_again(shop: Shop) -> None:
+    shop.install("2.0")
+    shop.good("start-cluster app")
+    shop.good("upgrade-node n2 --version 2.0")
+    shop.change("domain:\n", "domain:\n  max-skew: 0\n")
+    code, shown = shop.run("restart-cluster app --rolling")
+    assert code == 1
+    assert "not started: app1 would run with release 1.0, and app2" in shown
+    assert (shop.served("app1"), shop.served("app2")) == (["1.0"], ["1.0", "2.0"])
+    assert "app1      n1    failed   3         running" in shown
+
+
 def test_a_node_that_does_not_answer_is_told_where_skew_is_judged(shop: Shop) -> None:
     shop.change("domain:\n", "domain:\n  max-skew: 0\n")
     shop.good("start-instance app2")

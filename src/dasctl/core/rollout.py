@@ -224,7 +224,7 @@ class Rollout:
         """What is to be done now, where no instance is under way."""
         failed = self.those(State.FAILED)
         if self.rolling.tolerance.exceeded(len(failed), len(self.members)):
-            back = self._to_bring_back() if self.rolling.auto_rollback else ()
+            back = self.changed if self.rolling.auto_rollback else ()
             return BringBack(names=back) if back else Stopped(failed=failed)
         waiting = self.those(State.WAITING)
         if not waiting:
@@ -233,7 +233,8 @@ class Rollout:
         left = -(-len(waiting) // size)
         return Begin(names=waiting[:size], number=self.begun + 1, of=self.begun + left)
 
-    def _to_bring_back(self) -> tuple[str, ...]:
+    @property
+    def changed(self) -> tuple[str, ...]:
         """Whoever may have another revision than before, the last one first."""
         return tuple(
             member.name

@@ -19,6 +19,7 @@ from dasctl.core.rollout import Begin, BringBack, Finished, Member, Ordered, Rol
 from dasctl.core.stamps import Acknowledged
 from dasctl.core.targets import fold
 from dasctl.errors import OperationFailed
+from dasctl.operations import skews
 from dasctl.operations.chronicle import Chronicle, kept_of
 from dasctl.operations.fanout import INTERRUPTED, by_node, on_nodes, swallow_one_interrupt
 from dasctl.operations.ports import Context, Event
@@ -42,7 +43,7 @@ async def roll(
     Raises OperationFailed, before anything is changed, where another one is unfinished (unless `rolling.anew`), or where
     it could not be taken back as `rolling.auto_rollback` asks.
     """
-    before = forgotten(ctx, rolling, names)
+    before = forgotten(ctx, domain, rolling, names)
     expected = remembered(ctx, domain, names)
     run = await prepared(ctx, domain, names, ordered, look)
     rollout = _begun(ctx, names, ordered, rolling, expected, run, command).inherited(before)
@@ -69,7 +70,7 @@ def refuse_unfinished(ctx: Context, rolling: Rolling | None) -> None:
     )
 
 
-def forgotten(ctx: Context, rolling: Rolling, names: Sequence[str]) -> Rollout | None:
+def forgotten(ctx: Context, domain: Domain, rolling: Rolling, names: Sequence[str]) -> Rollout | None:
     """The unfinished change that `rolling.anew` forgets. Raises OperationFailed as above, and where it would forget that an
     instance is out of its load balancer.
     """
@@ -81,7 +82,7 @@ def forgotten(ctx: Context, rolling: Rolling, names: Sequence[str]) -> Rollout |
         unfinished = decoded(data)
     except OperationFailed:
         return None  # it is forgotten since it cannot be read
-    lost = [name for name in unfinished.out if name not in names]
+    lost = [name for name in unfinished.out if name not in names and name in domain.instances]
     if lost:
         raise OperationFailed(
             f"--anew would forget that {fold(lost)} may still be out of the load balancer",
@@ -190,9 +191,12 @@ class Roller:
             tolerance=None,
             on_event=lambda event: self._tell(replace(event, text=event.text or label)),
         )
+        barred = await self._barred(decision.names)
+        if barred is None:
+            return
         batch = Batch(
             ctx=ctx, domain=self.domain, ordered=self.chronicle.rollout.ordered, chronicle=self.chronicle,
-            expected=self.expected, run=replace(self.run, ctx=ctx) if self.run is not None else None,
+            expected=self.expected, barred=barred, run=replace(self.run, ctx=ctx) if self.run is not None else None,
         )  # fmt: skip
         rows = await on_nodes(ctx, self.domain, by_node(self.domain, decision.names), batch.node)
         if self.run is not None:
@@ -200,6 +204,14 @@ class Roller:
         self._judge(rows)
         if self.interrupted:
             await put_back(self.ctx, self.domain, self.chronicle)
+
+    async def _barred(self, names: Sequence[str]) -> Mapping[str, str] | None:
+        """Who must not be started beside the others as they are now (`max-skew`), and why; None: interrupted."""
+        try:
+            return (await skews.judged(self.ctx, self.domain, names, those="all")).refused
+        except asyncio.CancelledError:  # nothing of this batch was done yet
+            self.interrupted = True
+            return None
 
     def _label(self, decision: Begin) -> None:
         """Who waits is shown for which batch."""

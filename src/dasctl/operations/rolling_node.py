@@ -44,6 +44,7 @@ class Batch:
     chronicle: Chronicle
     expected: Mapping[str, Acknowledged]
     run: Synchronisation | None
+    barred: Mapping[str, str]  # who must not be started, and why (`max-skew`)
 
     async def node(self, node: str, link: Link, instances: Sequence[str]) -> list[Result]:
         """One result per instance; nothing raised but for the link, and where what was done cannot be written down."""
@@ -139,7 +140,8 @@ class Visit:
         self, running: Sequence[str], down: Sequence[str], *, synchronised: bool = False
     ) -> None:
         """Drain and stop those that run; then all of them: synchronise, start, undrain."""
-        await self._drain(running)
+        self._bar((*running, *down))
+        await self._drain(self._going(running))
         await self._stop(self._going(running))
         names = self._going((*running, *down))
         broken = [] if synchronised else await self._synchronise(names, keep_going=running)
@@ -148,6 +150,13 @@ class Visit:
         await self._finish([name for name in names if self._state(name) is State.READY], broken)
 
     # -- the steps
+
+    def _bar(self, names: Sequence[str]) -> None:
+        """Nothing is stopped that must not be started again."""
+        for name in names:
+            if name in self.batch.barred:
+                hint = "bring the nodes nearer to each other with upgrade-node, or raise domain: max-skew"
+                self._fail(name, Problem(message=f"not started: {self.batch.barred[name]}", hint=hint))
 
     async def _drain(self, names: Sequence[str]) -> None:
         drained = [name for name in names if command_of(self.batch.domain, name, "drain") is not None]

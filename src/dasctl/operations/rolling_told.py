@@ -87,7 +87,7 @@ def what_now(rollout: Rollout) -> str:
     if rollout.revision is not None:
         lines.append("after a change in the repository begin anew: the same command with --anew instead")
     before = {member.before for member in rollout.members} - {None, rollout.revision}
-    if len(before) == 1:
+    if len(before) == 1 and rollout.changed:
         whom = shlex.quote(fold(rollout.names))
         lines.append(f"or take it back: dasctl rollback --to {before.pop()} {whom} --rolling --anew")
     return "\n".join(lines)
