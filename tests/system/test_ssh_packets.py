@@ -11,7 +11,7 @@ from typing import Any, cast
 import asyncssh
 import pytest
 
-from dasctl.adapters.ssh_packets import quicken
+from dasctl.adapters.ssh_packets import AHEAD, quicken
 from dasctl.adapters.ssh_stream import SessionStream
 from tests.system.sshd import Sshd, SshSetting
 
@@ -99,6 +99,43 @@ def test_other_ciphers_are_left_to_asyncssh(
     pieces = _pieces(SIZE // 8)
     said, _ = asyncio.run(_sent(sshd_factory("n1"), str(ssh.key), pieces, encryption_algs=[cipher]))
     assert said == _digest(pieces)
+
+
+@pytest.mark.parametrize("far", [False, True])
+def test_less_is_under_way_on_a_short_line(
+    far: bool, ssh: SshSetting, sshd_factory: Callable[..., Sshd]
+) -> None:
+    """What it has not taken yet costs sshd more, the more it is; a long line needs all that may be under way."""
+    server, data = sshd_factory("n1"), random.Random(5).randbytes(4 << 20)
+
+    async def sent() -> tuple[int, str]:
+        async with asyncssh.connect(
+            "127.0.0.1", server.port, username=server.user, client_keys=[str(ssh.key)], known_hosts=None,
+            config=None, agent_path=None, encryption_algs=["aes128-gcm@openssh.com"],
+        ) as connection:  # fmt: skip
+            stream = SessionStream(far=far)
+            channel, _ = await connection.create_session(
+                lambda: cast(Any, stream), "sha256sum", encoding=None, max_pktsize=PACKET
+            )
+            window = cast(Any, channel)._send_window
+            stream.write(data)
+            least = window
+            for _ in range(20):
+                await asyncio.sleep(0.02)
+                least = min(least, cast(Any, channel)._send_window)
+            channel.write_eof()
+            said = b""
+            while more := await stream.read(1 << 10):
+                said += more
+            return window - least, said.decode().split()[0]
+
+    async def limited() -> tuple[int, str]:
+        async with asyncio.timeout(LIMIT_S):
+            return await sent()
+
+    ahead, said = asyncio.run(limited())
+    assert said == _digest([data])
+    assert (ahead > AHEAD) == far
 
 
 def test_a_channel_that_is_made_otherwise_stays_as_it_is() -> None:

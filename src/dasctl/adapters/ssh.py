@@ -93,12 +93,14 @@ class SshLinks:
 
     @asynccontextmanager
     async def _link(
-        self, name: str, route: Route, connection: asyncssh.SSHClientConnection
+        self, name: str, route: Route, connection: asyncssh.SSHClientConnection, *, further: bool = False
     ) -> AsyncIterator[StreamLink]:
-        """A link in a session of its own; further ones may be had on the same connection."""
+        """A link in a session of its own; further ones, for long lines, may be had on the same connection."""
         from dasctl.adapters.ssh_line import SshLine
 
-        line = SshLine(connection=connection, opened=lambda: self._link(name, route, connection))
+        line = SshLine(
+            connection=connection, opened=lambda: self._link(name, route, connection, further=True)
+        )
         helper = self._helpers.shipment(name) if self._payload is None else self._payload
         made: list[StreamLink] = []
 
@@ -109,7 +111,7 @@ class SshLinks:
             link.begin(helper)
             made.append(link)
 
-        async with self._session_on(route, connection, bootstrap.COMMAND, begin):
+        async with self._session_on(route, connection, bootstrap.COMMAND, begin, far=further):
             (link,) = made
             try:
                 yield link
@@ -214,12 +216,14 @@ class SshLinks:
         connection: asyncssh.SSHClientConnection,
         command: str,
         begin: Callable[[Stream], None] = lambda stream: None,
+        *,
+        far: bool = False,
     ) -> AsyncIterator[Stream]:
         """A session. `begin` may write as soon as the command was asked for: what it says need not wait for the answer."""
         from dasctl.adapters.ssh_errors import FOREIGN, Shown, translated
         from dasctl.adapters.ssh_stream import PACKET, WINDOW, SessionStream
 
-        stream, loop = SessionStream(), asyncio.get_running_loop()
+        stream, loop = SessionStream(far=far), asyncio.get_running_loop()
 
         def opened() -> Any:
             loop.call_soon(begin, stream)  # asyncssh asks for the command before anything else can run

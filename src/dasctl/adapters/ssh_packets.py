@@ -5,6 +5,7 @@ back-pressure.
 
     asyncssh makes one packet at a time, copies it seven times, writes it with a system call of its own, and puts an empty
     packet before each, which protects ciphers in CBC mode alone. To eight nodes that was more work than all the rest.
+    It also holds back what would only wait at the far side.
     What is used of asyncssh here has no public name: where any of it is missing or not as expected, asyncssh sends.
 """
 
@@ -22,6 +23,11 @@ _DATA = 94  # SSH_MSG_CHANNEL_DATA, RFC 4254
 _BLOCK = 16  # bytes: what a packet under AES-GCM is a multiple of, without its length (RFC 5647)
 _LEAST_PADDING = 4  # bytes, RFC 4253
 _HEAD = 10  # bytes before the data: how long the padding is, the kind of packet, the channel, how long the data is
+# Bytes under way on a short line, of the 2 MiB that OpenSSH lets us send: what a helper that is busy has not taken yet lies
+# in a buffer of sshd's that is copied as a whole with each packet that comes. It widens the window after each 96 KiB that
+# were taken (channel_check_window); other servers may wait for half of the window, or for all of it.
+AHEAD = 1 << 20
+_WIDENS_SOON = "SSH-2.0-OpenSSH_"
 _SEQUENCE = 0xFFFFFFFF
 
 _OF_CHANNEL = (
@@ -33,22 +39,26 @@ _OF_CONNECTION = (
 )  # fmt: skip
 
 
-def quicken(channel: asyncssh.SSHClientChannel[bytes]) -> bool:
-    """Let `channel` send its data in the quick way from now on; False where it cannot be told how."""
+def quicken(channel: asyncssh.SSHClientChannel[bytes], *, far: bool = False) -> bool:
+    """Let `channel` send its data in the quick way from now on; False where it cannot be told how. `far`: the line is long,
+    and all that the far side allows may be under way.
+    """
     known = cast(Any, channel)
     if not all(hasattr(known, name) for name in _OF_CHANNEL):
         return False
     if not all(hasattr(known._conn, name) for name in _OF_CONNECTION):
         return False
-    known._flush_send_buf = _Flush(known)
+    known._flush_send_buf = _Flush(known, far=far)
     return True
 
 
 class _Flush:
     """Called by asyncssh whenever there is something to send, or leave to send it."""
 
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, channel: Any, *, far: bool) -> None:
         self._channel = channel
+        self._all = far or not str(channel.get_extra_info("server_version") or "").startswith(_WIDENS_SOON)
+        self._widest = 0  # the window before anything was under way
         self._rest: Callable[[], None] = channel._flush_send_buf
         self._encryption: object = None  # whose packets `_sealed` makes; others after each exchange of keys
         self._cipher: Any = None
@@ -56,9 +66,19 @@ class _Flush:
 
     def __call__(self) -> None:
         channel = self._channel
-        if channel._send_buf and channel._send_window and self._may(channel._conn):
-            self._send(channel, channel._conn)
-        self._rest()  # what was not for us; and what follows when all is sent
+        held_back = self._held_back(channel._send_window)
+        channel._send_window -= held_back
+        try:
+            if channel._send_buf and channel._send_window and self._may(channel._conn):
+                self._send(channel, channel._conn)
+            self._rest()  # what was not for us; and what follows when all is sent
+        finally:
+            channel._send_window += held_back
+
+    def _held_back(self, window: int) -> int:
+        """How much of the window is not used now; each time the far side widens it again, we are called."""
+        self._widest = max(self._widest, window)
+        return 0 if self._all else min(window, max(0, self._widest - AHEAD))
 
     def _may(self, connection: Any) -> bool:
         """Whether data may be sent now, under a cipher that is known here, with nothing else due before it."""

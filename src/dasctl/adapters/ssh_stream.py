@@ -26,7 +26,8 @@ _UNKNOWN_SIGNAL = 15
 class SessionStream:
     """link.Stream over one channel, and asyncssh's session of it (its callbacks are called by name)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, far: bool = False) -> None:
+        self._far = far
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._chunks = bytearray()
         self._stderr = bytearray()
@@ -82,7 +83,7 @@ class SessionStream:
 
     def connection_made(self, channel: asyncssh.SSHClientChannel[bytes]) -> None:
         self._channel = channel
-        quicken(channel)
+        quicken(channel, far=self._far)
 
     def session_started(self) -> None:
         pass
