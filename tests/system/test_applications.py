@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import time
 import urllib.request
 import zipfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.cluster import SERVER, Cluster, make_cluster, tree_of
+from tests.system.cluster import DASCTL, SERVER, Cluster, make_cluster, tree_of
 from tests.system.sshd import Sshd, SshSetting
 
 VERSIONED = SERVER.replace("    def log_message", "    server_version = 'hello/{0}'\n    def log_message")
@@ -98,6 +99,32 @@ def test_a_hostile_archive_changes_nothing(make: Callable[..., Cluster], tmp_pat
     assert refused.code == 1 and "good.war is refused: out: a link that leads out" in refused.err
     assert before == {area: tree_of(cluster.root / area) for area in ALL}
     assert not (cluster.root / ".dasctl/making").exists()
+
+
+def test_where_the_disk_is_full_nothing_is_half_deployed(
+    make: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    """A limit on the sizes of files stands for the full disk: for the archive itself, and for what comes out of it."""
+    cluster = make(0)
+    cluster.json("deploy", str(archive(tmp_path / "good.war", "1")), "--target", "web")
+    before = {area: tree_of(cluster.root / area) for area in ALL}
+    for content, at in ((random.Random(1).randbytes(4 << 20), "good.war"), (bytes(4 << 20), "large: ")):
+        with zipfile.ZipFile(tmp_path / "good.war", "w", zipfile.ZIP_DEFLATED) as made:
+            made.writestr("large", content)
+        words = [*DASCTL, "--domain", str(cluster.root), "redeploy", str(tmp_path / "good.war")]
+        done = subprocess.run(
+            ["sh", "-c", 'ulimit -f 4096; exec "$@"', "sh", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1 and at in done.stderr and "make room on that disk" in done.stderr, (
+            done.stderr
+        )
+        assert before == {area: tree_of(cluster.root / area) for area in ALL}
+        assert not (cluster.root / ".dasctl/making").exists()
+    cluster.json("redeploy", str(tmp_path / "good.war"))
 
 
 def test_a_deployment_that_is_killed_is_done_or_not(make: Callable[..., Cluster], tmp_path: Path) -> None:

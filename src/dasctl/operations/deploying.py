@@ -10,6 +10,7 @@ revision is recorded; only then is a node asked for anything.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,7 +29,7 @@ from dasctl.core.patterns import Ignore
 from dasctl.core.rolling import Rolling
 from dasctl.errors import ExitCode, OperationFailed
 from dasctl.operations.applying import apply
-from dasctl.operations.deployed import Known, fetched, tree_of
+from dasctl.operations.deployed import PIECE, Known, fetched, tree_of
 from dasctl.operations.failing import remember
 from dasctl.operations.ports import Archives, Context
 from dasctl.operations.recording import Current, current, left_behind
@@ -114,8 +115,18 @@ class Making:
         moves = [*self._archive_moves(), *self._view_moves(), *self._domain_moves()]
         if not moves:
             return self.now, (), False
+        self._keep(moves)
         self.ctx.working.put(moves, list(self._touches()))
         return current(self.ctx, summary=self.change.summary), warnings, True
+
+    def _keep(self, moves: Iterable[Move]) -> None:
+        """Keep the new contents before anything is changed: where the disk has no room for them, nothing is."""
+        root, contents = self.ctx.store.root, dict[str, bytes]()
+        for file in (file for move in moves if move.staged is not None for file in _files(move.staged)):
+            if file.is_relative_to(root):
+                contents[_digest(file)] = os.fsencode(file.relative_to(root))
+        if contents:
+            self.ctx.objects.keep(contents)
 
     def _refuse_strays(self) -> None:
         """A folder that domain.yaml says nothing of is in no revision: it would be lost."""
@@ -229,6 +240,26 @@ class Making:
             if packed.get(path) != here.get(path):
                 word = "added" if path not in packed else "removed" if path not in here else "changed"
                 yield f"{printable(path)} ({word})"
+
+
+def _files(staged: Path) -> Iterator[Path]:
+    if staged.is_symlink():
+        return
+    if staged.is_file():
+        yield staged
+    for folder, _, names in os.walk(staged):
+        yield from (file for name in names if not (file := Path(folder, name)).is_symlink())
+
+
+def _digest(file: Path) -> str:
+    from hashlib import sha256
+
+    digest = sha256()
+    with file.open("rb") as content:
+        while piece := content.read(PIECE):
+            digest.update(piece)
+            heed(len(piece))
+    return digest.hexdigest()
 
 
 def heed(size: int) -> None:
