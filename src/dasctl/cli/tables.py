@@ -227,7 +227,7 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("digest", as_digest, long=True),
     ),
 }
-_READERS = ("get", "list", "verify-domain", "explain", "member-key", "diff-instance", "diff", "show-revision")
+_READERS = ("get", "list", "verify-domain", "explain", "member-key", "diff-instance", "diff", "show-revision", "dump")
 READING = frozenset((*LISTS, *_READERS))  # they never change a state
 
 _SYNCHRONISATION = (

@@ -81,7 +81,7 @@ def _ran(verdict: Verdict, node: str) -> Ran:
     if how not in ("status", "signal") or type(number) is not int or not 0 <= number < 256:
         raise _unfit(node, "exit", ending)
     for key in ("out", "err"):
-        if not isinstance(more.get(key), str):
+        if not isinstance(more.get(key), str) or not _is_bytes(more[key]):
             raise _unfit(node, key, more.get(key))
     seconds = more.get("seconds")
     if not isinstance(seconds, int | float) or not 0 <= seconds < 1e12:
@@ -91,6 +91,15 @@ def _ran(verdict: Verdict, node: str) -> Ran:
         out=more["out"], err=more["err"], more=more.get("more", 0), seconds=float(seconds),
         late=more.get("late") is True, left=more.get("left") is True,
     )  # fmt: skip
+
+
+def _is_bytes(text: str) -> bool:
+    """Whether `text` stands for bytes: other surrogates than escapes do not."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _unfit(node: str, key: str, value: Any) -> ProtocolError:

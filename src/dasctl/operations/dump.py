@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from dasctl.remote import words
 
 COMMAND = "dump"
 COMMAND_LIMIT_S = 60.0  # of the config's own command, unless the command line says otherwise
+UNFINISHED = Problem(message="interrupted before it was looked at", hint="a dump changes nothing")
 _HIDDEN = ("name", "verdict", "hint", "message")
 
 
@@ -56,9 +58,11 @@ async def dump(
         return [_row(domain, node, verdict, machine) for verdict in rows]
 
     rows = await on_nodes(ctx, domain, by_node(domain, names), ask)
+    interrupted = any(row.error is INTERRUPTED for row in rows)
+    rows = [replace(row, error=UNFINISHED) if row.error is INTERRUPTED else row for row in rows]
     if file is None:
         return summed_up(COMMAND, rows, changed=True, notes=() if names else ("no instances there",))
-    if any(row.error is INTERRUPTED for row in rows):
+    if interrupted:
         raise OperationFailed(f"interrupted: {file} was not written")
     size = await asyncio.to_thread(_written, ctx, file, rows, force)
     data = {"file": str(file), "size": size} if size else {}
@@ -118,6 +122,13 @@ def _written(ctx: Context, file: Path, rows: Sequence[Result], force: bool) -> i
             with archive.part(number) as part:
                 for name, content in (("dump.json", document), ("dump.txt", text)):
                     with part.spool() as spool:
-                        spool.write(content.encode("utf-8", "surrogateescape"))
+                        spool.write(_encoded(content))
                         part.add(f"{row.instance}/{name}", spool, mode=0o600, mtime=mtime)
         return archive.finish() if good else 0
+
+
+def _encoded(content: str) -> bytes:
+    try:
+        return content.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a node may say what no bytes can be
+        return content.encode("utf-8", "backslashreplace")

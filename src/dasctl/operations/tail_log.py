@@ -50,11 +50,17 @@ async def tail_log(
         warnings=[],
     )  # fmt: skip
     rows = await _until_the_end(on_nodes(watched, domain, groups, tailing.node), gathering)
-    if follow:
-        rows = [replace(row, status=OK, error=None) if row.error is INTERRUPTED else row for row in rows]
+    rows = [_interrupted(row, follow) if row.error is INTERRUPTED else row for row in rows]
     notes = () if names else ("no instances there",)
     data = {"followed": True} if follow else {}
     return summed_up(COMMAND, rows, changed=True, notes=notes, warnings=tuple(tailing.warnings), data=data)
+
+
+def _interrupted(row: Result, follow: bool) -> Result:
+    """Following is meant to end so."""
+    if follow:
+        return replace(row, status=OK, error=None)
+    return replace(row, error=Problem(message="interrupted before its lines had come"))
 
 
 def patterns_of(files: Sequence[str]) -> list[str] | None:
