@@ -29,13 +29,12 @@ async def diff(
 
     `here`: the folder from which paths may be given. Changes, locks and records nothing.
     """
-    chosen = [_path(ctx, path, here) for path in paths]
     old = _of_revision(ctx, one)
     new = _of_revision(ctx, other) if other is not None else _as_it_is(ctx)
     found = changes.between(old.parts, new.parts)
+    chosen = [_chosen(_meant(ctx, path, here), path, found, (old, new)) for path in paths]
     if chosen:
         found = [change for change in found if any(_is_within(change.path, path) for path in chosen)]
-        _check_known(found, chosen, old, new)
     rows = [_row(change, old, new) for change in found if not _is_noise(change, found)]
     outcome = summed_up(COMMAND, rows, revision=other, changed=True, warnings=new.warnings)
     outcome = replace(outcome, data={"from": one, "to": other})
@@ -50,6 +49,10 @@ class _State:
     parts: Mapping[str, bytes]
     working: bool
     warnings: tuple[str, ...] = ()
+
+    def has(self, path: bytes) -> bool:
+        """Whether there is such a file or folder."""
+        return any(b" " + path + b"\0" in data or b" " + path + b"/" in data for data in self.parts.values())
 
     def side(self, entry: Entry | None) -> Side | None:
         if entry is None or entry.kind not in "fl":
@@ -76,36 +79,30 @@ def _as_it_is(ctx: Context) -> _State:
     return _State(ctx=ctx, parts=now.slices.repository, working=True, warnings=(*now.warnings, *now.refused))
 
 
-def _path(ctx: Context, text: str, here: Path | None) -> bytes:
-    """A file or folder of the repository, from its root or from where the operator stands. Raises UsageError."""
+def _meant(ctx: Context, text: str, here: Path | None) -> list[bytes]:
+    """What a word may mean: a path from where the operator stands, or from the repository's root. Raises UsageError."""
     absolute = (here or ctx.store.root) / text
-    if absolute.is_relative_to(ctx.store.root):
-        inside = str(absolute.relative_to(ctx.store.root))
-        text = inside if inside.partition("/")[0] in words.AREAS else text
-    path = from_printable(text.removeprefix("./").rstrip("/"))
-    if path.partition(b"/")[0].decode("utf-8", "replace") not in words.AREAS:
+    words_for = [str(absolute.relative_to(ctx.store.root))] if absolute.is_relative_to(ctx.store.root) else []
+    words_for += [text.removeprefix("./").rstrip("/")]
+    found = [word for word in dict.fromkeys(words_for) if word.partition("/")[0] in words.AREAS]
+    if not found:
         raise UsageError(
             f"{text!r} is no path of the repository",
             hint="paths begin with config, applications, lib or docroot",
         )
-    return path
+    return [from_printable(word) for word in found]
+
+
+def _chosen(meant: Sequence[bytes], text: str, found: Sequence[Change], states: Sequence[_State]) -> bytes:
+    """The first that is somewhere. A path that is in neither is a mistake, and no answer of "nothing differs"."""
+    for path in meant:
+        if any(_is_within(change.path, path) for change in found) or any(state.has(path) for state in states):
+            return path
+    raise UsageError(f"{text!r} is in neither of the two", hint="`dasctl explain` says where a file is")
 
 
 def _is_within(path: bytes, folder: bytes) -> bool:
     return path == folder or path.startswith(folder + b"/")
-
-
-def _check_known(found: Sequence[Change], chosen: Sequence[bytes], old: _State, new: _State) -> None:
-    """A path that was in neither is a mistake, and no answer of "nothing differs"."""
-    for path in chosen:
-        if any(_is_within(change.path, path) for change in found):
-            continue
-        line_end, inside = b" " + path + b"\0", b" " + path + b"/"
-        parts = {**old.parts, **new.parts}.values()
-        if not any(line_end in data or inside in data for data in parts):
-            raise UsageError(
-                f"{printable(path)!r} is in neither of the two", hint="dasctl explain says where a file is"
-            )
 
 
 def _is_noise(change: Change, found: Sequence[Change]) -> bool:
