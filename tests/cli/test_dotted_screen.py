@@ -65,21 +65,17 @@ def test_changes_say_what_was_there(dasctl: Any) -> None:
     rows = [
         row("a", 1, status="set", before=2), row("b", "x", status="set", before=None),
         row("c", None, status="removed", before=["u", "v"]), row("d", None, status="removed", before={"x": 1}),
-        row("e", 5, status="unchanged", before=5),
+        row("e", 5, status="unchanged", before=5), row("f", None, status="unchanged", before=None),
+        row("g", "x", status="set", before=[]),
     ]  # fmt: skip
     outcome = summed_up("set", rows, revision=7, notes=("no node has it yet",))
     assert dasctl("set", "a=1", outcome=outcome).out.splitlines() == [
-        "a=1  (was 2)", "b=x  (new)", "c  (removed; it was u,v)", "d  (removed)", "e=5  (unchanged)", "revision 7",
-        "no node has it yet",
+        "a=1  (was 2)", "b=x  (new)", "c  (removed; it was u,v)", "d  (removed)", "e=5  (unchanged)",
+        "f  (unchanged: it was not set)", "g=x  (was empty)", "revision 7", "no node has it yet",
     ]  # fmt: skip
-    assert dasctl("set", "a=1", "--terse", outcome=outcome).out.splitlines() == [
-        "a=1",
-        "b=x",
-        "c",
-        "d",
-        "e=5",
-    ]
-    unchanged = summed_up("set", rows[-1:])
+    terse = dasctl("set", "a=1", "--terse", outcome=outcome).out.splitlines()
+    assert terse == ["a=1", "b=x", "c", "d", "e=5", "f", "g=x"]
+    unchanged = summed_up("set", rows[4:5])
     assert dasctl("set", "e=5", outcome=unchanged).out == "e=5  (unchanged)\n"
     assert dasctl("set", "e=5", "--quiet", outcome=unchanged).out == ""
 

@@ -75,6 +75,7 @@ WRONG = [
     ("domain.commit=togther", "'togther' is not one of each, together; did you mean 'together'?"),
     ("domain.revisions=true", "domain/revisions: expected a whole number, found true"),
     ("configs.c.exclude=[1]", None),
+    ("domain.property.x=\udcff", "domain/properties/x: '\\udcff' is not UTF-8"),
     ("applications.hello.targets=[1, 2]", "applications/hello/targets/0: expected text, found 1"),
 ]  # fmt: skip
 

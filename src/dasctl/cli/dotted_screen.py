@@ -44,7 +44,7 @@ def show_dotted(outcome: Outcome, screen: Screen) -> None:
 def _line(result: Result) -> str:
     fields = result.fields
     name = text.plain(fields["name"])
-    if "value" not in fields or result.status == "removed":
+    if "value" not in fields or fields["value"] is None:
         return name
     return f"{name}={shown(fields['value'])}"
 
@@ -66,7 +66,9 @@ def _origin(result: Result, *, terse: bool) -> str:
 def _was(result: Result) -> str:
     before = result.fields["before"]
     if result.status == UNCHANGED:
-        return "  (unchanged)"
+        return "  (unchanged)" if result.fields["value"] is not None else "  (unchanged: it was not set)"
     if result.status == "removed":
-        return "  (removed)" if isinstance(before, dict) else f"  (removed; it was {shown(before)})"
-    return f"  (was {shown(before)})" if before is not None else "  (new)"
+        return (
+            "  (removed)" if isinstance(before, dict) else f"  (removed; it was {shown(before) or 'empty'})"
+        )
+    return f"  (was {shown(before) or 'empty'})" if before is not None else "  (new)"

@@ -21,6 +21,10 @@ from dasctl.core.scalars import scalar
 
 def value_of(text: str, hint: Any, path: Path) -> tuple[Any, tuple[Fault, ...]]:
     """`text` as a value of type `hint`, and what is wrong with it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # bytes of a command line that are no characters
+        return text, (Fault(path=path, message=f"{text!r} is not UTF-8"),)
     return typed(_meant(text, hint), hint, path)
 
 

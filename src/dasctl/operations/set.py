@@ -13,6 +13,7 @@ from dasctl.core.dotted import DottedError
 from dasctl.core.dotted_values import text_of
 from dasctl.core.edits import Edit
 from dasctl.core.outcome import UNCHANGED, Outcome, Result, summed_up
+from dasctl.core.slices import Part, Slice
 from dasctl.core.targets import fold
 from dasctl.core.unified import Side, file_diff
 from dasctl.errors import InvalidDomain, UsageError
@@ -108,7 +109,7 @@ def _said(change: Change) -> str:
 def _told(before: Current, now: Current) -> tuple[tuple[str, ...], dict[str, Any]]:
     """What is still to be done so that servers follow."""
     old, new = before.slices.by_instance, now.slices.by_instance
-    sync = [name for name in new if name not in old or old[name].digest != new[name].digest]
+    sync = [name for name in new if name not in old or _differ(old[name], new[name])]
     restart = [name for name in sync if _starts_with(before.domain, name) != _starts_with(now.domain, name)]
     notes = []
     if sync:
@@ -116,6 +117,19 @@ def _told(before: Current, now: Current) -> tuple[tuple[str, ...], dict[str, Any
     if restart:
         notes.append(f"those of them that run need a restart then: {fold(restart)}")
     return tuple(notes), {"sync": sync, "restart": restart}
+
+
+def _differ(old: Slice, new: Slice) -> bool:
+    """Whether an instance would be given anything. That an edit touches the folder `config` is no news to anybody."""
+    before = {part.name: part for part in old.parts}
+    return before.keys() != {part.name for part in new.parts} or any(
+        part.digest != before[part.name].digest and _files(part) != _files(before[part.name])
+        for part in new.parts
+    )
+
+
+def _files(part: Part) -> list[bytes]:
+    return [line for line in part.data.split(b"\0") if not line.startswith(b"d ")]
 
 
 def _starts_with(domain: Domain, instance: str) -> object:
