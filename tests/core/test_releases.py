@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dasctl.core import releases, software
+from dasctl.core.config_id import config_id
 from dasctl.core.decoding import decoded
 from dasctl.core.domain import Domain
 from dasctl.core.edits import Put, edited
@@ -205,3 +206,11 @@ def test_a_node_without_a_release_is_a_warning() -> None:
     assert "web2,app1" in str(warning)
     assert "dasctl install-node n2" in str(warning)
     assert list(software.faults(domain())) == []
+
+
+def test_releases_have_nothing_to_do_with_the_membership() -> None:
+    without = document()
+    del without["releases"]
+    for node in without["nodes"].values():
+        node.pop("software", None)
+    assert config_id(decoded(without).domain) == config_id(domain())

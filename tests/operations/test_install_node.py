@@ -278,3 +278,26 @@ def test_after_a_take_over_the_releases_are_administered_on(shop: Shop) -> None:
     shop.good("take-over")
     shop.install("2.0", "n1")
     assert sorted(os.listdir(shop.software("n1") / "releases")) == ["1.0", "2.0"]
+
+
+def test_the_last_release_may_go_and_another_come(shop: Shop, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    shop.good(f"install-node '*' --folder {folder} --version deb")
+    shop.install("1.0", "'*'")
+    shop.good("uninstall-node '*' --version 1.0")
+    assert sorted(os.listdir(shop.software("n1"))) == [".dasctl", "current"]
+    assert list(shop.domain().releases) == ["deb"]
+    shop.install("1.1", "'*'")
+    assert os.listdir(shop.software("n1") / "releases") == ["1.1"]
+
+
+def test_what_is_damaged_on_a_node_is_found_out_by_looking_and_a_newer_format_is_refused(shop: Shop) -> None:
+    shop.install("1.0")
+    release = shop.software("n1") / ".dasctl/manifest"
+    release.write_bytes(release.read_bytes()[:-7])  # damaged: what is there is found out by looking
+    shop.good("install-node n1 --version 1.0")
+    assert os.listdir(shop.software("n1") / "releases") == ["1.0"]
+    (shop.software("n1") / ".dasctl/state.json").write_text('{"format": 99}')
+    code, shown = shop.run("install-node n1 --version 1.0")
+    assert (code, "newer dasctl" in shown) == (6, True)
