@@ -290,6 +290,7 @@ def test_words_that_cannot_be(world: World, war: Path, tmp_path: Path) -> None:
         ("enable nothing", "no application named 'nothing'"),
         ("undeploy hello:1", "no version '1'"),
         ("disable hello --target jobs", "not deployed to jobs"),
+        (f"deploy {war} --target web --max-failures 1", "--max-failures goes with --rolling alone"),
     ]:
         assert why in said(world, line, 2), line
     assert revisions(world) in ([], ["the domain as it was first seen"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,6 +15,10 @@ from dasctl.cli.carried import FROM_HERE
 from dasctl.cli.options import LIMIT, with_options
 from dasctl.cli.rolling_options import rolling_options_with_limit, taken_from
 from dasctl.cli.session import session_of
+from dasctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from dasctl.core.rolling import Rolling
 
 
 class Activate(StrEnum):
@@ -86,7 +90,7 @@ def deploy(
     """
     return session_of(ctx).carry_out(
         ctx, "deploy", source=source, targets=target or [], name=name, force=force, later=activate is Activate.later,
-        apply=not no_apply, limits=limits_from(max_size, max_files), rolling=taken_from(options),
+        apply=not no_apply, limits=limits_from(max_size, max_files), rolling=_rolling(options),
     )  # fmt: skip
 
 
@@ -111,7 +115,7 @@ def redeploy(
     """
     return session_of(ctx).carry_out(
         ctx, "redeploy", source=source, targets=target or [], name=name, apply=not no_apply,
-        limits=limits_from(max_size, max_files), rolling=taken_from(options),
+        limits=limits_from(max_size, max_files), rolling=_rolling(options),
     )  # fmt: skip
 
 
@@ -131,7 +135,7 @@ def undeploy(
         dasctl undeploy shop:1
     """
     return session_of(ctx).carry_out(
-        ctx, "undeploy", name=name, targets=target or [], apply=not no_apply, rolling=taken_from(options)
+        ctx, "undeploy", name=name, targets=target or [], apply=not no_apply, rolling=_rolling(options)
     )
 
 
@@ -150,7 +154,7 @@ def enable(
         dasctl enable shop:1.4.2 --target web3
     """
     return session_of(ctx).carry_out(
-        ctx, "enable", name=name, targets=target or [], apply=not no_apply, rolling=taken_from(options)
+        ctx, "enable", name=name, targets=target or [], apply=not no_apply, rolling=_rolling(options)
     )
 
 
@@ -169,7 +173,7 @@ def disable(
         dasctl disable shop --target web3
     """
     return session_of(ctx).carry_out(
-        ctx, "disable", name=name, targets=target or [], apply=not no_apply, rolling=taken_from(options)
+        ctx, "disable", name=name, targets=target or [], apply=not no_apply, rolling=_rolling(options)
     )
 
 
@@ -219,8 +223,16 @@ def rollback_application(
     """
     return session_of(ctx).carry_out(
         ctx, "rollback_application", name=name, to=to, targets=target or [], apply=not no_apply,
-        rolling=taken_from(options),
+        rolling=_rolling(options),
     )  # fmt: skip
+
+
+def _rolling(options: dict[str, Any]) -> Rolling | None:
+    """The rolling change that is asked for; its limit of failures means nothing without one."""
+    rolling = taken_from(options)
+    if options.get("max_failures") is not None:
+        raise UsageError("--max-failures goes with --rolling alone", hint="add --rolling")
+    return rolling
 
 
 COMMANDS: dict[str, Callable[..., int]] = {
