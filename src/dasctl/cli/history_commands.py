@@ -105,6 +105,8 @@ def rollback(
         dasctl rollback --to 11 web --dry-run
     """
     rolling = taken_from(options)
+    if rolling is None and options.get("max_failures") is not None:
+        raise typer.BadParameter("it goes with --rolling alone", param_hint="--max-failures")
     if to is None and not (rolling is not None and rolling.resume):
         raise typer.BadParameter("which revision? `dasctl history` lists them", param_hint="--to")
     return session_of(ctx).carry_out(
