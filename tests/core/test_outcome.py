@@ -35,6 +35,8 @@ SUMS = [
     ("some away", ["synchronised", "unreachable"], "partial", 3),
     ("some refused", ["synchronised", "refused"], "partial", 3),
     ("all away", ["unreachable", "unreachable"], "failed", 4),
+    ("some away, the others not begun", ["unreachable", "skipped"], "failed", 4),
+    ("none was begun: nobody was away", ["skipped", "skipped"], "failed", 1),
     ("away and failed: a timeout is a failure", ["unreachable", "failed"], "failed", 1),
     ("all refused", ["refused", "refused"], "refused", 6),
     ("refused and away: the refusal is the answer", ["unreachable", "refused"], "refused", 6),

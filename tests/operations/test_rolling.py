@@ -16,6 +16,7 @@ import pytest
 
 from dasctl.core.outcome import Outcome
 from dasctl.core.rolling import Rolling
+from dasctl.errors import OperationFailed
 from dasctl.operations.ports import Link
 from dasctl.operations.restart import restart
 from dasctl.operations.resume import resume
@@ -360,8 +361,8 @@ async def interrupted(cluster: Cluster, op: str, command: str = ROLL) -> Outcome
     ("op", "drained", "message"),
     [
         ("look", [], "not begun: interrupted"),
-        ("run", ["undrain web2"], "it serves again"),  # the command itself did not come so far
-        ("stop", ["drain web2", "undrain web2"], "it serves again"),
+        ("run", ["undrain web2"], "interrupted; it serves again"),  # the command itself did not come so far
+        ("stop", ["drain web2", "undrain web2"], "interrupted; it serves again"),
         ("start", ["drain web2", "undrain web2"], None),
     ],
 )
@@ -371,7 +372,7 @@ async def test_an_interrupt_leaves_no_server_out_or_down(cluster, op, drained, m
     assert rows["web1"].status == "restarted"
     assert {row.fields["state"] for row in rows.values()} == {"running"}
     error = rows["web2"].error
-    assert rows["web2"].status == ("done" if op == "start" else "skipped")
+    assert rows["web2"].status == {"start": "done", "look": "skipped"}.get(op, "failed")
     assert message is None or (error is not None and message in error.message)
     assert rows["web3"].error is not None
     assert f"dasctl {ROLL} --resume" in rows["web3"].error.hint
@@ -498,6 +499,41 @@ def test_a_kill_on_the_way_back_is_resumed(cluster, after):
         "undrain web1",
         "undrain web2",
     ]
+
+
+class Full:
+    """ports.Rollouts on a disk that is full after so many writes."""
+
+    def __init__(self, kept: Any, after: int) -> None:
+        self._kept, self._left = kept, after
+
+    def read(self) -> bytes | None:
+        return self._kept.read()
+
+    def write(self, data: bytes) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise OperationFailed("rolling cannot be written: No space left on device")
+        self._kept.write(data)
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+@pytest.mark.parametrize("after", [1, 3, 5, 8])
+def test_a_full_disk_stops_it_and_leaves_no_server_out_or_down(cluster, after):
+    """What cannot be written down is not done; where it is full on the DAS, the nodes shall not suffer for it."""
+    ctx = replace(cluster.world.context(ROLL), rollouts=Full(cluster.world.rollouts, after))
+    outcome = asyncio.run(sync(ctx, ["web"], command="sync-cluster", restart=True, rolling=Rolling()))
+    rows = {row.instance: row for row in outcome.results}
+    assert outcome.exit_code in (1, 3)
+    assert {row.fields["state"] for row in rows.values()} == {"running"}
+    assert rows["web4"].error is not None
+    assert "No space left" in rows["web4"].error.message
+    told = cluster.told
+    for name in {line.split()[1] for line in told}:
+        assert [line for line in told if line.endswith(name)][-1] == f"undrain {name}"
+    assert {row[2] for row in shown(cluster.json(f"{ROLL} --resume")).values()} == {2}
 
 
 def test_a_server_that_ended_by_itself_is_not_started_by_a_change_of_files(cluster):

@@ -179,7 +179,8 @@ def _verdict(rows: tuple[Result, ...]) -> tuple[ExitCode, str]:
         return ExitCode.PARTIAL, PARTIAL
     if any(row.status == REFUSED for row in bad):
         return ExitCode.REFUSED, REFUSED
-    if all(row.status in (UNREACHABLE, SKIPPED) or _is_unreachable(row) for row in bad):
+    away = [row for row in bad if row.status != SKIPPED]
+    if away and all(row.status == UNREACHABLE or _is_unreachable(row) for row in away):
         return ExitCode.UNREACHABLE, FAILED
     return ExitCode.FAILED, FAILED
 

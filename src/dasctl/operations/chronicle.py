@@ -26,11 +26,18 @@ class Chronicle:
         self._kept = kept_of(ctx)
         self._of = of
         self.rollout = rollout
+        self.broken: OperationFailed | None = None  # why nothing can be written down any more
 
     def begin(self) -> None:
-        """Write it down as it is."""
+        """Write it down as it is. Raises OperationFailed where that cannot be done; from then on it is not tried again."""
+        if self.broken is not None:
+            return
         whole = self.rollout if self._of is None else replace(self._of, back=self.rollout)
-        self._kept.write(whole.encoded())
+        try:
+            self._kept.write(whole.encoded())
+        except OperationFailed as error:
+            self.broken = error
+            raise
 
     def next_batch(self) -> None:
         self.rollout = self.rollout.with_batch()

@@ -202,7 +202,8 @@ class Roller:
         if self.run is not None:
             rows = written_down(self.run, rows)
         self._judge(rows)
-        if self.interrupted:
+        if self.interrupted or self.chronicle.broken is not None:
+            self.interrupted = True
             await put_back(self.ctx, self.domain, self.chronicle)
 
     async def _barred(self, names: Sequence[str]) -> Mapping[str, str] | None:
@@ -230,6 +231,9 @@ class Roller:
         """What the nodes could not say themselves: that they were lost, or that it all was interrupted."""
         for row in rows:
             name = str(row.instance)
+            # Where it cannot be written down how far it is, nothing more may be done.
+            if self.chronicle.broken is not None and not row.good:
+                continue
             if row.error is INTERRUPTED:  # where each of the node's instances stands, the chronicle says
                 self.interrupted = True
                 continue
@@ -257,6 +261,6 @@ async def finished(ctx: Context, roller: Roller) -> tuple[Current | None, list[R
         from dasctl.operations.rolling_back import brought_back
 
         return await brought_back(roller)
-    return now, await told(
-        roller.ctx, roller.domain, roller.chronicle.rollout, roller.rows, interrupted=roller.interrupted
-    )
+    broken = roller.chronicle.broken
+    why = broken.message if broken is not None else "interrupted" if roller.interrupted else ""
+    return now, await told(roller.ctx, roller.domain, roller.chronicle.rollout, roller.rows, why=why)

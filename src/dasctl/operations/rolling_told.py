@@ -19,19 +19,19 @@ DRAINED = "it is still out of the load balancer"
 
 
 async def told(
-    ctx: Context, domain: Domain, rollout: Rollout, rows: Mapping[str, Result], *, interrupted: bool = False
+    ctx: Context, domain: Domain, rollout: Rollout, rows: Mapping[str, Result], *, why: str = ""
 ) -> list[Result]:  # fmt: skip
     """A result for every instance, with `state` and `revision` as they are now, and `rolling`: how far it came."""
     seen = await look(ctx, domain, rollout.names, probe=False)
     waiting = bool(rollout.those(State.WAITING))
     return [
-        _row(rollout, member, rows.get(member.name), domain, seen[member.name], interrupted, last=not waiting)
+        _row(rollout, member, rows.get(member.name), domain, seen[member.name], why, last=not waiting)
         for member in rollout.members
     ]
 
 
 def _row(
-    rollout: Rollout, member: Member, row: Result | None, domain: Domain, seen: Seen, interrupted: bool, *, last: bool
+    rollout: Rollout, member: Member, row: Result | None, domain: Domain, seen: Seen, why: str, *, last: bool
 ) -> Result:  # fmt: skip
     base = row or Result(status="done", instance=member.name, node=domain.instances[member.name].node)
     columns: dict[str, Any] = {**base.fields, "state": seen.state, "rolling": member.state.value}
@@ -48,10 +48,11 @@ def _row(
             problem = replace(problem, message=_with_drained(problem.message, member), hint=hint)
             return replace(base, status=FAILED if base.good else base.status, error=problem)
         case State.WAITING | State.SKIPPED:
-            problem = Problem(message=_not_begun(rollout, member, interrupted), hint=what_now(rollout))
-            return replace(base, status=SKIPPED, error=problem, note="")
+            problem = Problem(message=_not_begun(rollout, member, why), hint=what_now(rollout))
+            begun = bool(why) and member.ran is not None
+            return replace(base, status=FAILED if begun else SKIPPED, error=problem, note="")
         case _:
-            message = _with_drained(f"interrupted while it was {member.state}", member)
+            message = _with_drained(f"{why or 'interrupted'} while it was {member.state}", member)
             return replace(
                 base, status=FAILED, error=Problem(message=message, hint=what_now(rollout) if last else "")
             )
@@ -61,13 +62,10 @@ def _with_drained(message: str, member: Member) -> str:
     return f"{message}\n{DRAINED}" if member.drained else message
 
 
-def _not_begun(rollout: Rollout, member: Member, interrupted: bool) -> str:
-    if interrupted:
-        return (
-            "not begun: interrupted"
-            if member.ran is None
-            else "interrupted before it was done; it serves again"
-        )
+def _not_begun(rollout: Rollout, member: Member, why: str) -> str:
+    """`why`: what ended it before its time, where anything did."""
+    if why:
+        return f"not begun: {why}" if member.ran is None else f"begun, and not done: {why}; it serves again"
     failed = sum(bool(member.message) for member in rollout.members)
     return f"not begun: {failed} had failed, and --max-failures {rollout.rolling.tolerance} allows no more"
 
