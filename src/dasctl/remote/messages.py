@@ -211,8 +211,13 @@ def part_entries(name: str, data: bytes, known: bytes = b"") -> None:
         raise BadMessage("part %s: a manifest that is cut off" % name)
     start, known_end, end = manifest.trimmed(known, data)
     lines, before = data[start:end].split(b"\0")[:-1], known[start:known_end].split(b"\0")[:-1]
-    checked = set(before)
     try:
+        if _one_by_one(before, lines):
+            for old, line in zip(before, lines):
+                if old != line:
+                    _line(name, root, line)
+            return  # the same paths in the same order, and the same folders
+        checked = set(before)
         for line in lines if not checked else [line for line in lines if line not in checked]:
             _line(name, root, line)
         _order(name, data, start, end, lines)
@@ -227,6 +232,16 @@ def part_entries(name: str, data: bytes, known: bytes = b"") -> None:
             _folders_there(name, root, lines, lambda path: _is_folder(data, path))
     except (manifest.ManifestError, paths.PathError) as error:
         raise BadMessage("part %s: %s" % (name, error)) from None
+
+
+def _one_by_one(before: list[bytes], lines: list[bytes]) -> bool:
+    """Whether each line is that of the same path as before, and folders are where folders were."""
+    if len(before) != len(lines):
+        return False
+    return all(
+        old == line or (old[:1] == line[:1] and line.count(b" ") >= 5 and _path(old) == _path(line))
+        for old, line in zip(before, lines)
+    )
 
 
 def _line(name: str, root: bytes, line: bytes) -> None:

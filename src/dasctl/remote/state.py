@@ -105,11 +105,16 @@ def lines_after(
     found = dict(lines)
     for name, data in after.items():
         start, old_end, end = manifest.trimmed(before[name], data)
-        old, new = lines_of([before[name][start:old_end]]), lines_of([data[start:end]])
-        if list(old) != list(new):
+        old, new = before[name][start:old_end].split(b"\0"), data[start:end].split(b"\0")
+        others = [pair for pair in zip(old, new) if pair[0] != pair[1]]
+        if len(old) != len(new) or any(_path(one) != _path(other) for one, other in others):
             return lines_of(after.values())  # the order is the manifest's
-        found.update(new)
+        found.update([(_path(line), line) for _, line in others])
     return found
+
+
+def _path(line: bytes) -> bytes:
+    return line.split(b" ", 5)[5] if line else b""
 
 
 class Place:
