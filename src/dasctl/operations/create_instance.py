@@ -32,7 +32,7 @@ async def create_instance(
         if name in domain.instances:
             raise UsageError(
                 f"there is an instance '{name}' already",
-                hint="give another name; properties are changed in config/domain.yaml",
+                hint=f"give another name; its properties are changed by: dasctl set instances.{name}.property.KEY=VALUE",
             )
         known("node", node, domain.nodes)
         value: dict[str, Any] = {"node": node}
