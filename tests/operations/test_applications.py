@@ -150,6 +150,28 @@ def test_another_version_for_one_then_for_all_and_back(world: World, war: Path) 
     assert "no version '9'" in said(world, "rollback-application shop --to 9", 2)
 
 
+def test_what_only_one_has_tried_is_taken_back_from_him_alone(world: World, war: Path) -> None:
+    said(world, f"deploy {war} --target web --name shop:1")
+    zipped(war, NEW)
+    said(world, f"deploy {war} --target web2 --name shop:2")
+    said(world, "rollback-application shop --target web,web2", 1)
+    said(world, "rollback-application shop")
+    assert (has(world, "web1"), has(world, "web2")) == (OLD, OLD)
+    assert entry(world) == Application(targets=["web"], version="1")
+
+
+def test_an_instance_goes_back_to_what_its_cluster_had(world: World, war: Path) -> None:
+    for number in range(1, 5):
+        said(world, f"deploy {zipped(war, {'app.py': b'%d' % number})} --target web --force")
+    for expected in (b"3", b"2", b"1"):
+        said(world, "rollback-application shop --target web2")
+        assert (has(world, "web1")["app.py"], has(world, "web2")["app.py"]) == (b"4", expected)
+    said(world, "rollback-application shop --target web")
+    assert (has(world, "web1")["app.py"], has(world, "web2")["app.py"]) == (b"3", b"3")
+    said(world, "rollback-application shop --target web2")
+    assert (has(world, "web1")["app.py"], has(world, "web2")["app.py"]) == (b"3", b"2")
+
+
 def test_going_back_step_by_step(world: World, war: Path) -> None:
     for number in range(3):
         said(world, f"deploy {zipped(war, {'app.py': b'%d' % number})} --target web --force")

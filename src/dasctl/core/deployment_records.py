@@ -59,24 +59,40 @@ class Before:
 
     versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def passed(self, was: Mapping[str, str | None], version: str) -> Before:
-        """These targets had `was` and now have `version`; a version without an archive is nothing to go back to."""
-        found = dict(self.versions)
+    def passed(self, was: Mapping[str, str | None], version: str, *, members: Iterable[str] = ()) -> Before:
+        """These targets had `was` and now have `version`; a version without an archive is nothing to go back to.
+
+        `members`: instances that follow their cluster from now on; what was said of them alone is forgotten.
+        """
+        found = dict(self.without({*members} - {*was}).versions)
         for target, old in was.items():
             if old is not None and old != version:
                 found[target] = (*(v for v in found.get(target, ()) if v != version), old)[-MOST_BEFORE:]
         return replace(self, versions=found)
 
-    def last(self, target: str, known: Iterable[str], now: str | None) -> str | None:
-        """The version that was active at a target before, and is still there."""
+    def last(
+        self, target: str, known: Iterable[str], now: str | None, cluster: str | None = None
+    ) -> str | None:
+        """The version that was active at a target before, and is still there; of an instance else that of its cluster."""
         there = set(known) - {now}
-        return next((v for v in reversed(self.versions.get(target, ())) if v in there), None)
+        for name in (target, cluster):
+            for version in reversed(_until(self.versions.get(name or "", ()), now)):
+                if version in there:
+                    return version
+        return None
 
     def back(self, target: str, version: str) -> Before:
         """The target went back to `version`: what came after it is forgotten, and so is what cannot be gone back to."""
-        kept = self.versions.get(target, ())
-        cut = len(kept) - 1 - kept[::-1].index(version) if version in kept else len(kept)
-        return replace(self, versions={**self.versions, target: kept[:cut]})
+        return replace(
+            self, versions={**self.versions, target: _until(self.versions.get(target, ()), version)}
+        )
+
+    def without(self, targets: Iterable[str]) -> Before:
+        """The same, with nothing of these."""
+        gone = set(targets)
+        return replace(
+            self, versions={name: kept for name, kept in self.versions.items() if name not in gone}
+        )
 
     def only(self, targets: Iterable[str]) -> Before:
         """Without targets that are no more."""
@@ -87,6 +103,13 @@ class Before:
 
     def as_bytes(self) -> bytes:
         return _document({"before": {name: list(kept) for name, kept in self.versions.items()}})
+
+
+def _until(kept: tuple[str, ...], version: str | None) -> tuple[str, ...]:
+    """What was active before `version` was, the last time; all, where it was not."""
+    if version not in kept:
+        return kept
+    return kept[: len(kept) - 1 - kept[::-1].index(version)]
 
 
 def record_in(data: bytes, path: bytes) -> Record:

@@ -86,7 +86,7 @@ async def deployed(ctx: Context, now: Current, found: Known, wanted: Wanted, run
     """Carry out what is wanted. The caller holds the lock, and has recorded what was edited by hand."""
     with ctx.working.making() as folder:
         (folder / "new").mkdir()
-        file, sha256, size = _taken(ctx, wanted.source, folder / "new")
+        file, sha256, size = _taken(ctx, wanted.source, folder / "new", wanted.name)
         version, is_new = _version(now, found, wanted, sha256)
         change = _change(now, found, wanted, version)
         making = Making(ctx=ctx, now=now, change=change, folder=folder, limits=wanted.limits)
@@ -104,7 +104,7 @@ async def deployed(ctx: Context, now: Current, found: Known, wanted: Wanted, run
         )  # fmt: skip
 
 
-def _taken(ctx: Context, source: Path, folder: Path) -> tuple[Path, str, int]:
+def _taken(ctx: Context, source: Path, folder: Path, name: str) -> tuple[Path, str, int]:
     """The archive as a file of our own (its name stays), its SHA-256, its size. A folder becomes a .tar.gz."""
     assert ctx.archives is not None  # wiring gives it to every command with a domain
     if source.is_dir():
@@ -112,7 +112,7 @@ def _taken(ctx: Context, source: Path, folder: Path) -> tuple[Path, str, int]:
             raise UsageError(f"{source} holds the domain itself", hint="name the folder of one application")
         packed = folder / "packed.tar.gz"
         ctx.archives.pack(source, packed, on_bytes=heed)
-        file = folder / f"{source.absolute().name}.tar.gz"
+        file = folder / f"{name}.tar.gz"
         kept = ctx.archives.keep(packed, file, on_bytes=heed)
         packed.unlink()
         return file, kept.sha256, kept.size
@@ -188,7 +188,10 @@ def _change(now: Current, found: Known, wanted: Wanted, version: str) -> Change:
     elif wanted.later:
         after = deploying.announced(domain, entry, version, wanted.targets)
     elif wanted.targets:
-        before = before.passed(deploying.versions_at(domain, entry, wanted.targets), version)
+        before = before.passed(
+            deploying.versions_at(domain, entry, wanted.targets), version,
+            members=deploying.instances_of(domain, wanted.targets),
+        )  # fmt: skip
         after = deploying.activated(domain, entry, version, wanted.targets, enable=wanted.command == "deploy")
     else:
         after = entry

@@ -43,7 +43,10 @@ async def enable(
         after = deploying.enabled(now.domain, found.entry, chosen)
         if version:
             found.record(version)
-            before = before.passed(deploying.versions_at(now.domain, found.entry, chosen), version)
+            before = before.passed(
+                deploying.versions_at(now.domain, found.entry, chosen), version,
+                members=deploying.instances_of(now.domain, chosen),
+            )  # fmt: skip
             after = deploying.activated(now.domain, after, version, chosen)
         summary = f"enabled {called}{f' {version}' if version else ''} on {fold(chosen)}"
         change = Change(
