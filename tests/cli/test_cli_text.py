@@ -48,6 +48,7 @@ def test_ages(seconds: float, words: str) -> None:
         ("\x1b[2J", r"\x1b[2J"),
         ("\udcff\udc80", r"\xff\x80"),
         ("\u202egpj", r"\u202egpj"),
+        ("a\xa0b c\u3000", r"a\xa0b c\u3000"),
         ("\x9b31m", r"\x9b31m"),
     ],
 )

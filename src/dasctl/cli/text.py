@@ -25,8 +25,13 @@ def plain(text: str) -> str:
 
 
 def path_text(path: str) -> str:
-    """A file's name, unambiguous: backslashes are doubled, so that `\\n` is a newline and nothing else."""
-    return plain(path.replace("\\", "\\\\"))
+    """A file's name, unambiguous: backslashes are doubled, so that `\\n` is a newline and nothing else; and of all the
+    spaces there are only the common one is shown as it is.
+    """
+    shown = plain(path.replace("\\", "\\\\"))
+    if _HARMLESS.match(shown):
+        return shown
+    return "".join(_escaped(char) if char != " " and char.isspace() else char for char in shown)
 
 
 def lines(text: str) -> list[str]:
