@@ -115,7 +115,7 @@ def test_logs_are_followed_through_rotation_until_ctrl_c(
     add(shop, "web2", "emptied\n")
     tail.sees("web2 | emptied")
     code, said = tail.end()
-    assert (code, said) == (0, "")
+    assert (code, said) == (0, "dasctl: web2: there is no such file in logs/ yet; it is waited for\n")
     assert len(tail.lines) == len(set(tail.lines)), "nothing is shown twice"
 
 

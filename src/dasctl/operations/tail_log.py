@@ -128,9 +128,16 @@ class Tailing:
             self._warn(verdict.name, node, verdict.more)
             if seen.error is not None and self.follow:
                 self.gathering.trouble(node, verdict.name, seen.error)
-            elif not files and not self.follow and seen.error is None:
-                self.warnings.append(f"{verdict.name}: there is no such file in logs/")
+            elif not files and seen.error is None:
+                self._nothing(verdict.name, node)
         return rows
+
+    def _nothing(self, name: str, node: str) -> None:
+        if self.follow:
+            problem = Problem(message=f"{name}: there is no such file in logs/ yet; it is waited for")
+            self.gathering.trouble(node, name, problem)
+        else:
+            self.warnings.append(f"{name}: there is no such file in logs/")
 
     def _tell(self, node: str, reply: Mapping[str, Any]) -> None:
         """What a later answer says of files that cannot be read."""
