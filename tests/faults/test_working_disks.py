@@ -176,7 +176,54 @@ def test_a_kill_anywhere_where_something_is_mounted(with_mount: Callable[[str], 
     assert states == {True, False}
 
 
+@pytest.mark.parametrize("kind", ["bind", "disk"])
+def test_the_folder_of_the_history_on_another_disk(tmp_path: Path, kind: str) -> None:
+    """No rename leads out of it."""
+    domain = Disk(tmp_path / "shop")
+    domain.file(b"docroot/gone/x", b"x")
+    own, elsewhere = domain.root / ".dasctl", tmp_path / "elsewhere"
+    own.mkdir()
+    elsewhere.mkdir()
+    if not mounted(*(("--bind", elsewhere, own) if kind == "bind" else ("-t", "tmpfs", "tmpfs", own))):
+        pytest.skip("nothing can be mounted here")
+    try:
+        for number in range(100):
+            stopped = FolderWorking(domain.root, before=killed_at(number))
+            making = stopped.making()
+            folder = making.__enter__()
+            try:
+                stopped.put(change(folder))
+            except Killed:
+                pass
+            else:
+                break
+            with YamlStore(domain.root).domain_locked("next", wait_s=0):
+                seen = domain.seen()
+            assert (
+                (b"lib/own" in seen) == (b"docroot/sub/index.html" in seen) == (b"docroot/gone/x" not in seen)
+            )
+            making.__exit__(None, None, None)
+            assert ".dasctl-making" not in os.listdir(domain.root)
+            subprocess.run(["rm", "-rf", domain.root / "lib", domain.root / "docroot"], check=True)
+            domain.file(b"docroot/gone/x", b"x")
+        assert number > 10
+        assert domain.seen()[b"docroot/gone/deep/file"][2] == b"deep"
+    finally:
+        making.__exit__(None, None, None)
+        subprocess.run(["umount", own], check=True)
+
+
 def test_a_mount_itself_is_not_replaced(with_mount: Callable[[str], Disk]) -> None:
     domain = with_mount("bind")
     with pytest.raises(OperationFailed, match="something is mounted on docroot"):
         domain.working_of().put([Move(to=b"docroot", staged=None)])
+
+
+def test_a_history_behind_a_link_is_refused(tmp_path: Path) -> None:
+    domain = Disk(tmp_path / "shop")
+    domain.file(b"docroot/x", b"x")
+    (tmp_path / "elsewhere").mkdir()
+    (domain.root / ".dasctl").symlink_to("../elsewhere")
+    with pytest.raises(OperationFailed, match=r"\.dasctl is a symbolic link"), domain.working_of().making():
+        raise AssertionError("nothing could be put from there")
+    assert list((tmp_path / "elsewhere").iterdir()) == []

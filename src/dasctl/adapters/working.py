@@ -8,7 +8,7 @@ its staging (`working_staging.py`), carrying it out (`working_journal.py`), what
 """
 
 # Names are bytes here, and Path is text.
-# ruff: noqa: PTH100, PTH102, PTH106, PTH108, PTH119, PTH120, PTH208
+# ruff: noqa: PTH100, PTH102, PTH106, PTH108, PTH114, PTH119, PTH120, PTH208
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from dasctl.adapters import working_journal
 from dasctl.adapters.tree_writing import write_tree
 from dasctl.adapters.working_journal import COMMIT, JOURNAL, JOURNAL_NEW, Before, Disk, Journal
 from dasctl.adapters.working_staging import ROOM, Staging, mounted_in
+from dasctl.core import areas
 from dasctl.core.moves import MAKING, Move, Touch
 from dasctl.errors import OperationFailed
 from dasctl.remote.manifest import Entry
@@ -47,6 +48,11 @@ class FolderWorking:
     def making(self) -> Iterator[Path]:
         """See `ports.Working`."""
         folder = self._root + b"/" + MAKING
+        if os.path.islink(self._root + b"/" + areas.OWN_FOLDER):
+            raise OperationFailed(
+                ".dasctl is a symbolic link, so nothing can be put in its place in one step: nothing has been changed",
+                hint="make it a folder, and mount there what it points to: mount --bind TARGET .dasctl",
+            )
         with _translated("something new", "nothing has been changed"):
             held, token = _held(folder)
         try:
@@ -107,7 +113,7 @@ def finish(root: bytes, disk: Disk | None = None) -> None:
             with _translated("the domain's files", "a change was begun and has to be finished first"):
                 working_journal.carry_out(own, journal)
         with suppress(OSError):
-            _empty(own, [JOURNAL_NEW, COMMIT, *(point + b"/" + ROOM for point in mounted_in(own))])
+            _empty(own, [JOURNAL_NEW, COMMIT, ROOM, *(point + b"/" + ROOM for point in mounted_in(own))])
             _clean(own)
     finally:
         if disk is None:

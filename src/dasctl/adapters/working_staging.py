@@ -147,24 +147,28 @@ class Staging:
 
     def _room(self, to: bytes) -> bytes:
         """The folder from which a rename to `to` is possible: in the same mount."""
-        inside = [point for point in self._mounts if moves.is_within(to, point)]
-        if not inside:
+        mount = self._mount_of(to)
+        if mount == self._mount_of(COMMIT):
             return COMMIT
-        mount = max(inside, key=len)
-        room = mount + b"/" + ROOM
+        room = mount + b"/" + ROOM if mount else ROOM
         if room not in self.rooms:
-            seen = self._disk.lstat(mount)
-            assert seen is not None  # something is mounted there
-            self._touches.setdefault(mount, Touch(path=mount))
-            if self._touches[mount].mtime is None and not any(
-                move.to.rpartition(b"/")[0] == mount for move in self._wanted
-            ):
-                self._touches[mount] = Touch(
-                    path=mount, mode=self._touches[mount].mode, mtime=seen.st_mtime_ns
-                )
+            self._keep_time_of(mount)
             self.rooms[room] = None
             self._disk.mkdir(room, 0o700)
         return room
+
+    def _mount_of(self, path: bytes) -> bytes:
+        """The mount point that a path lies in, below the domain's folder; empty: none."""
+        return max((point for point in self._mounts if moves.is_within(path, point)), key=len, default=b"")
+
+    def _keep_time_of(self, mount: bytes) -> None:
+        """Of a folder in which a room comes and goes, unless something else does."""
+        seen = self._disk.lstat(mount) if mount else None
+        if seen is None or any(move.to.rpartition(b"/")[0] == mount for move in self._wanted):
+            return
+        known = self._touches.get(mount, Touch(path=mount))
+        mtime = seen.st_mtime_ns if known.mtime is None else known.mtime
+        self._touches[mount] = Touch(path=mount, mode=known.mode, mtime=mtime)
 
     def _keep_folder(self, source: bytes, to: bytes) -> None:
         """A folder's mode may keep it from being moved, and moving it may change its modtime."""
