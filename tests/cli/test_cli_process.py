@@ -93,7 +93,11 @@ def test_an_encoding_without_the_letters_is_no_failure() -> None:
         ("dasctl create-instance x --node ", ["n1", "n2"]),
         ("dasctl get nodes.n1", [f"nodes.n1.{key}" for key in NODE_KEYS]),
         ("dasctl set nodes.n2.p", ["nodes.n2.port"]),
-        ("dasctl set --unset inst", [f"instances.web{i}.{key}" for i in (1, 2) for key in ("node", "cluster", "config")]),
+        ("dasctl set nodes.n2.port = n", []),
+        (
+            "dasctl set --unset inst",
+            [f"instances.web{i}.{key}" for i in (1, 2) for key in ("node", "cluster", "config")],
+        ),
         ("dasctl --json delete-instance web", ["web1", "web2"]),
         ("dasctl delete-instance --verbose web", ["web1", "web2"]),
     ],

@@ -59,13 +59,23 @@ def dotted(incomplete: str) -> list[str]:
         return []
 
 
+def assignments(incomplete: str) -> list[str]:
+    """Names for `NAME=VALUE`; nothing for the value, which bash takes for a word of its own."""
+    return [] if _behind(os.environ, ["="]) else dotted(incomplete)
+
+
 def _behind_colon(environment: Mapping[str, str]) -> bool:
     """Whether this is what follows `node:` in bash, which takes `node`, `:` and the rest for three words."""
+    return _behind(environment, ["node", ":"])
+
+
+def _behind(environment: Mapping[str, str], those: list[str]) -> bool:
+    """Whether these words stand right before the one that is being completed in bash."""
     words = environment.get("COMP_WORDS", "").split(" ")
     number = environment.get("COMP_CWORD", "")
     if not number.isdigit() or int(number) >= len(words):
         return False
-    return words[: int(number)][-2:] == ["node", ":"]
+    return words[: int(number)][-len(those) :] == those
 
 
 def _beginning(incomplete: str, names: list[str]) -> list[str]:

@@ -39,7 +39,7 @@ def get(
 def set(
     ctx: typer.Context,
     assignments: list[str] | None = typer.Argument(
-        None, metavar="[NAME=VALUE]...", autocompletion=complete.dotted, help="What to set."
+        None, metavar="[NAME=VALUE]...", autocompletion=complete.assignments, help="What to set."
     ),
     unset: list[str] | None = typer.Option(
         None,
