@@ -237,6 +237,33 @@ def test_requires_restart_is_exact(node: Node) -> None:
     node.do("stop")
 
 
+def test_a_stop_of_what_is_outdated_stops_nothing_else(node: Node) -> None:
+    node.define()
+    node.do("start")
+    left = node.do("stop", outdated=True)
+    assert (left["verdict"], left["state"]) == ("unchanged", "running")
+    node.tree.file("lib/a.jar", b"two", mtime=7)
+    node.sync()
+    assert node.do("stop", outdated=True)["verdict"] == "done"
+    left = node.do("stop", outdated=True)
+    assert (left["verdict"], left["state"]) == ("unchanged", "not running")
+
+
+def test_a_server_that_ended_by_itself_stays_failed_where_only_what_is_outdated_is_stopped(
+    node: Node,
+) -> None:
+    node.define()
+    pid = node.do("start")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while node.look()["state"] != "failed":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    left = node.do("stop", outdated=True)
+    assert (left["verdict"], left["state"]) == ("unchanged", "failed")
+    assert node.look()["state"] == "failed"
+
+
 def test_a_stranger_on_the_port_is_not_taken_for_the_server_later_either(node: Node) -> None:
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
