@@ -37,13 +37,13 @@ from dasctl.errors import UsageError
 
 PANELS: tuple[tuple[str, Mapping[str, Callable[..., Any]]], ...] = (
     ("Domain", domain_commands.COMMANDS),
-    ("History", {**history_commands.COMMANDS, **backup_commands.COMMANDS}),
     ("Nodes", node_commands.COMMANDS),
     ("Clusters and instances", cluster_commands.COMMANDS),
     ("Applications", application_commands.COMMANDS),
     ("Configuration", configuration_commands.COMMANDS),
     ("Life cycle", life_cycle_commands.COMMANDS),
     ("Synchronisation", synchronisation_commands.COMMANDS),
+    ("History", {**history_commands.COMMANDS, **backup_commands.COMMANDS}),
     ("Software of nodes", software_commands.COMMANDS),
     ("Logs and diagnosis", log_commands.COMMANDS),
     ("On a node", local_commands.COMMANDS),

@@ -80,7 +80,7 @@ def deploy(
     limit: str | None = LIMIT,
     **options: Any,
 ) -> int:
-    """Deploy an application: keep its archive, unpack it, and bring it to its targets.
+    """Deploy an application: keep its archive, unpack it, bring it to targets.
 
     What runs there takes it over as its config says: by `reload`, or by a restart (`restart-on`). The archive stays in
     applications/__internal, so that `rollback-application` can go back to it. With no --target it goes nowhere.
@@ -127,9 +127,10 @@ def undeploy(
     no_apply: bool = _NO_APPLY,
     **options: Any,
 ) -> int:
-    """Take an application from targets; or, with none, from everybody, with its archives and folders.
+    """Take an application from targets, or, with none, away altogether.
 
-    NAME:VERSION removes the archive of a version that is active nowhere. What was there stays in the history.
+    Away altogether: from everybody, with its archives and folders. NAME:VERSION removes the archive of a version that
+    is active nowhere. What was there stays in the history.
 
         dasctl undeploy shop --target web3
         dasctl undeploy shop:1

@@ -51,9 +51,10 @@ def list_backups(
         None, "--from", metavar="DIR", help="Where they are. [default: .dasctl/backups of the domain]"
     ),
 ) -> int:
-    """List backups, the youngest first: of when, of which revision, how large, with history or not.
+    """List backups: of when, of which revision, how large, with history.
 
-    Only the beginning and the end of each are read; `restore-domain FILE --verify-only` reads all of it.
+    The youngest comes first. Only the beginning and the end of each are read; `restore-domain FILE --verify-only`
+    reads all of it.
 
         dasctl list-backups --from /mnt/backups
     """

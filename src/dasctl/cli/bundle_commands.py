@@ -29,10 +29,10 @@ def export_sync_bundle(
         help="Only what has changed since: the nodes must stand at that revision.",
     ),
 ) -> int:
-    """Write one file that brings instances to the repository's state where no link reaches their nodes.
+    """Write a file that synchronises instances that no link reaches.
 
-    On the node: `dasctl import-sync-bundle FILE`, or `python3 FILE` where dasctl is not installed. The file is a zip; what
-    it holds is listed in its MANIFEST.json, with a SHA-256 each.
+    It brings them to the repository's state. On the node: `dasctl import-sync-bundle FILE`, or `python3 FILE` where
+    dasctl is not installed. The file is a zip; what it holds is listed in its MANIFEST.json, with a SHA-256 each.
 
         dasctl export-sync-bundle node:n7 n7.bundle
     """
@@ -63,10 +63,10 @@ def import_sync_bundle(
         False, "--yes", "-y", help="Delete more than half of an instance's files without a question."
     ),
 ) -> int:
-    """Bring this machine's instances to the state in a bundle that `export-sync-bundle` wrote.
+    """Bring this machine's instances to the state in a bundle.
 
-    Every content is checked before anything is changed. The rules are those of a synchronisation: a bundle of another
-    domain, or one that is older than what is here, is refused.
+    The file is one that `export-sync-bundle` wrote. Every content is checked before anything is changed. The rules
+    are those of a synchronisation: a bundle of another domain, or one that is older than what is here, is refused.
 
         dasctl import-sync-bundle n7.bundle --dry-run
     """

@@ -82,7 +82,7 @@ def create_instance(
         help="A property of its own, such as http.port=8081; repeatable.",
     ),
 ) -> int:
-    """Add an instance: one server process on one node, with its own folder there.
+    """Add an instance: one server process on one node, in its own folder.
 
     It belongs to a cluster, or has a config of its own. Its node is visited when it is synchronised or started.
 
@@ -112,7 +112,7 @@ def delete_instance(
     name: str = typer.Argument(..., metavar="NAME", autocompletion=complete.instances, help="The instance."),
     keep_files: bool = typer.Option(False, "--keep-files", help="Leave its files on the node."),
 ) -> int:
-    """Remove an instance that is stopped: its folder on the node, and its entry.
+    """Remove a stopped instance: its folder on the node, and its entry.
 
     For a server whose machine is gone, see `delete-server-config`.
 

@@ -47,9 +47,10 @@ def explain(
         ..., metavar="PATH...", help="Files or folders of the domain; INSTANCE:PATH for those of an instance."
     ),
 ) -> int:
-    """Say which instances get a file, as which path and from where, or which pattern leaves it out.
+    """Say which instances get a file and from where, or what leaves it out.
 
-    No node is asked. Ends with 0 if an instance gets it, and with 1 if none does.
+    Tells the path that it has there, and the pattern that excludes it. No node is asked. Ends with 0 if an instance
+    gets it, and with 1 if none does.
 
         dasctl explain docroot/index.html
         dasctl explain web1:config/app.properties
@@ -67,7 +68,7 @@ def take_over(
         False, "--yes", "-y", help="Delete more than half of an instance's files without a question."
     ),
 ) -> int:
-    """Go on from where the nodes stand, with a domain folder that lost its history.
+    """Go on from where the nodes stand, with a domain that lost its history.
 
     Asks the nodes which revision they have, raises the epoch above all of theirs, and continues from there. From then
     on the nodes refuse whoever administered them before: be sure that nobody else still does.

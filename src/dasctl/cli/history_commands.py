@@ -29,10 +29,11 @@ def history(
         False, "--long", "-l", help="Also whether it can be brought back, epoch, config id and digest."
     ),
 ) -> int:
-    """List the revisions of the domain, the newest first: who, when, with which command, what changed.
+    """List the domain's revisions: who, when, which command, what changed.
 
-    A revision is a change of the domain's state: by a command, or by files that were edited and found by a command. Where
-    a command failed on instances, they are named beside the revision that was the last one then.
+    The newest comes first. A revision is a change of the domain's state: by a command, or by files that were edited
+    and found by a command. Where a command failed on instances, they are named beside the revision that was the last
+    one then.
 
         dasctl history --limit 5
         dasctl history web
@@ -48,9 +49,11 @@ def show_revision(
         None, metavar="[N]", min=1, help="The revision's number. [default: the last one]"
     ),
 ) -> int:
-    """Show a revision: who made it, each file that it changed, and what commands amounted to while it was the last one.
+    """Show a revision: who made it, what it changed, what commands came to.
 
-    dasctl show-revision 12
+    Each file that it changed, and what commands amounted to on which instances while it was the last revision.
+
+        dasctl show-revision 12
     """
     return session_of(ctx).carry_out(ctx, "show_revision", number=number)
 
@@ -64,10 +67,11 @@ def diff(
         help="Another revision (b/), and only these files or folders. [default: the repository as it is now, all]",
     ),
 ) -> int:
-    """Show what differs between two revisions, or between one and the repository as it is now, as a unified diff.
+    """Show what differs between two revisions, or one and the repository.
 
-    Binary and large files, folders, modes and modtimes are told in a line each. Ends with 7 where something differs, with
-    0 where nothing does.
+    As a unified diff; without M, between the revision N and the repository as it is now. Binary and large files,
+    folders, modes and modtimes are told in a line each. Ends with 7 where something differs, with 0 where nothing
+    does.
 
         dasctl diff 11 12 docroot
         dasctl diff 12
@@ -95,11 +99,12 @@ def rollback(
     limit: str | None = LIMIT,
     **options: Any,
 ) -> int:
-    """Make the state of an earlier revision the current one, as a new revision, and bring it to the nodes.
+    """Make an earlier revision's state the current one, and apply it.
 
-    With targets only what is theirs comes back: their applications, their own config folders, their entries in
-    domain.yaml. What others have too (lib, docroot, common files) stays, and is named. What was edited in place since is a
-    revision of its own first, so `rollback --to` that one undoes the rollback.
+    That becomes a new revision, which is brought to the nodes. With targets only what is theirs comes back: their
+    applications, their own config folders, their entries in domain.yaml. What others have too (lib, docroot, common
+    files) stays, and is named. What was edited in place since is a revision of its own first, so `rollback --to` that
+    one undoes the rollback.
 
         dasctl rollback --to 11
         dasctl rollback --to 11 web --dry-run

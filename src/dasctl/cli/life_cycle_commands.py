@@ -124,7 +124,7 @@ def restart_cluster(
     kill: bool = _KILL,
     **options: Any,
 ) -> int:
-    """Synchronise a cluster, stop it and start it again: all at once, or batch by batch.
+    """Synchronise a cluster and restart it, all at once or batch by batch.
 
     With --rolling the servers of a batch leave the load balancer (their config's `drain`), are restarted, and come back
     (`undrain`) when they are ready; only then the next batch is begun. It stops at the first failure unless

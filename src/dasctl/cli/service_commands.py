@@ -64,10 +64,10 @@ def serve_members(
 
 
 def serve_caller(ctx: typer.Context) -> int:
-    """Run one command line of somebody elsewhere: what `--das` starts at the other end.
+    """Carry out one command line that came through `--das`.
 
-    Speaks on standard input and output. As a forced command for `authorized_keys` it lets a key run dasctl on one
-    domain, and nothing else; its files come and go all the same.
+    It is what `--das` starts at the other end. Speaks on standard input and output. As a forced command for
+    `authorized_keys` it lets a key run dasctl on one domain, and nothing else; its files come and go all the same.
 
         command="dasctl --domain /srv/shop serve-caller",restrict ssh-ed25519 AAAA...
     """
@@ -100,6 +100,6 @@ def member_key(
 COMMANDS: dict[str, Callable[..., int]] = {
     "serve-ssh": serve_ssh,
     "serve-members": serve_members,
-    "serve-caller": serve_caller,
     "member-key": member_key,
+    "serve-caller": serve_caller,
 }

@@ -114,11 +114,11 @@ def upgrade_node(
         help="Go on with what was stopped; so does the command without it: nodes that have the release stay as they are.",
     ),
 ) -> int:
-    """Switch nodes to another release that they have, and restart their servers with it.
+    """Switch nodes to another release, and restart their servers with it.
 
-    On each node: drain, stop, switch, start, ready check, undrain. A node on which that fails has its release from before
-    again, and its servers run with that. Servers that do not run are not started. Called again, it goes on: nodes that
-    have the release stay as they are.
+    They have it already: `install-node` brings it. On each node: drain, stop, switch, start, ready check, undrain. A
+    node on which that fails has its release from before again, and its servers run with that. Servers that do not run
+    are not started. Called again, it goes on: nodes that have the release stay as they are.
 
         dasctl upgrade-node '*' --version 21.0.1 --rolling --pause 10
     """
