@@ -612,6 +612,7 @@ def test_a_domain_yaml_that_is_not_valid_is_kept_aside(shop: Shop) -> None:
     assert outcome.warnings[0].startswith(
         "config/domain.yaml was not valid, and in no revision: it is kept as .dasctl/"
     )
+    assert [revision.number for revision in shop.ctx().history.revisions()] == [4, 3, 2, 1]
     shop.rollback(3)
     assert shop["docroot/index.html"] == b"edited, not recorded"
     assert "9090" in shop.yaml

@@ -203,12 +203,12 @@ def repaired(ctx: Context) -> str | None:
     with ctx.working.making() as folder:
         ctx.working.write(folder / "broken", [aside], lambda digest: [broken])
         ctx.working.write(folder / "domain.yaml", [entry], partial(content, ctx))
-        ctx.working.put(
-            [
-                Move(to=place, staged=folder / "broken"),
-                Move(to=areas.DEFINITION, staged=folder / "domain.yaml"),
-            ]
-        )
+        staged = [
+            Move(to=place, staged=folder / "broken"),
+            Move(to=areas.DEFINITION, staged=folder / "domain.yaml"),
+        ]
+        above = last.entries.get(areas.CONFIG)
+        ctx.working.put(staged, [Touch(path=areas.CONFIG, mtime=above.mtime)] if above is not None else [])
     ctx.store.load()
     return printable(place)
 
