@@ -142,6 +142,15 @@ def test_a_file_comes_back(laptop: Laptop) -> None:
     assert [path.name for path in laptop.folder.iterdir()] == [file.name]
     assert laptop.left() == []
     assert laptop.run("export-sync-bundle", "web", "nowhere/x").code == 2
+    # Where nothing says where to: into the folder in which the command was typed.
+    assert laptop.run("start-cluster", "web").code == 0
+    assert laptop.run("collect-log-files", "web").code == 0
+    (logs,) = laptop.folder.glob("shop-logs-*.tar.gz")
+    again = laptop.run("collect-log-files", "web", "--to", logs.name)
+    assert (again.code, "--force" in again.err) == (2, True)
+    assert laptop.run("collect-log-files", "web", "--to", logs.name, "--force").code == 0
+    assert laptop.run("stop-cluster", "web", "--kill").code == 0
+    assert not list(laptop.server.home.glob("*.tar.gz"))
 
 
 def test_a_file_goes_there(laptop: Laptop) -> None:
@@ -159,15 +168,26 @@ def test_a_file_goes_there(laptop: Laptop) -> None:
     assert laptop.left() == []
 
 
-def test_the_live_view_and_a_password_have_a_terminal(laptop: Laptop) -> None:
+def test_the_live_view_has_a_terminal(laptop: Laptop) -> None:
     code, shown = on_terminal([*laptop.words, "sync-domain"], [], env=os.environ, cwd=laptop.folder)
     assert code == 0, shown
     assert "\x1b[" in shown
     assert "synchronised" in shown
-    code, shown = on_terminal(
-        [*laptop.words, "setup-ssh", "n1"], [("password of", "wrong")], env=os.environ, cwd=laptop.folder
-    )
-    assert "Traceback" not in shown
+
+
+def test_somebody_at_a_terminal_is_asked_about_a_new_host_key(laptop: Laptop) -> None:
+    known = laptop.ssh.known_hosts.read_text()
+    laptop.ssh.known_hosts.write_text("# no newline at its end")
+    words = [*laptop.words, "list-nodes"]
+    code, shown = on_terminal(words, [("Go on?", "n")], env=os.environ, cwd=laptop.folder)
+    assert (code, "SHA256:" in shown) == (4, True)
+    code, shown = on_terminal(words, [("Go on?", "y")], env=os.environ, cwd=laptop.folder)
+    assert code == 0, shown
+    lines = laptop.ssh.known_hosts.read_text().splitlines()
+    assert lines[1:] == [line for line in known.splitlines() if f":{laptop.server.port} " in line][:1]
+    code, shown = on_terminal(words, [], env=os.environ, cwd=laptop.folder)
+    assert code == 0
+    assert "Go on?" not in shown
 
 
 @contextmanager
