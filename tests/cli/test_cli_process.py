@@ -93,6 +93,7 @@ def test_an_encoding_without_the_letters_is_no_failure() -> None:
         ("dasctl create-instance x --node ", ["n1", "n2"]),
         ("dasctl get nodes.n1", [f"nodes.n1.{key}" for key in NODE_KEYS]),
         ("dasctl set nodes.n2.p", ["nodes.n2.port"]),
+        ("dasctl set nodes.n2.port =", []),
         ("dasctl set nodes.n2.port = n", []),
         (
             "dasctl set --unset inst",

@@ -61,21 +61,21 @@ def dotted(incomplete: str) -> list[str]:
 
 def assignments(incomplete: str) -> list[str]:
     """Names for `NAME=VALUE`; nothing for the value, which bash takes for a word of its own."""
-    return [] if _behind(os.environ, ["="]) else dotted(incomplete)
+    words, number = _line(os.environ)
+    return [] if "=" in words[max(0, number - 1) : number + 1] else dotted(incomplete)
 
 
 def _behind_colon(environment: Mapping[str, str]) -> bool:
     """Whether this is what follows `node:` in bash, which takes `node`, `:` and the rest for three words."""
-    return _behind(environment, ["node", ":"])
+    words, number = _line(environment)
+    return words[:number][-2:] == ["node", ":"]
 
 
-def _behind(environment: Mapping[str, str], those: list[str]) -> bool:
-    """Whether these words stand right before the one that is being completed in bash."""
+def _line(environment: Mapping[str, str]) -> tuple[list[str], int]:
+    """The words that bash sees, and which of them is being completed; none elsewhere."""
     words = environment.get("COMP_WORDS", "").split(" ")
     number = environment.get("COMP_CWORD", "")
-    if not number.isdigit() or int(number) >= len(words):
-        return False
-    return words[: int(number)][-len(those) :] == those
+    return (words, int(number)) if number.isdigit() and int(number) < len(words) else ([], 0)
 
 
 def _beginning(incomplete: str, names: list[str]) -> list[str]:
