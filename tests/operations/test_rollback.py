@@ -277,7 +277,11 @@ def test_a_revision_of_an_earlier_release_has_no_domain_yaml(shop: Shop) -> None
     with pytest.raises(OperationFailed, match="revision 1 was recorded by an earlier release of dasctl"):
         shop.rollback(1)
     outcome = asyncio.run(diff(shop.ctx(), one=1, other=2))
-    assert [row.fields["path"] for row in outcome.results] == ["config/domain.yaml", "docroot/index.html"]
+    assert [row.fields["path"] for row in outcome.results] == ["docroot/index.html"]
+    assert "config/domain.yaml is not compared: revision 1 is of an earlier release" in outcome.warnings[0]
+    told = asyncio.run(history(shop.ctx(), long=True)).results
+    assert [row.fields["restorable"] for row in told] == [True, False]
+    assert told[0].fields["summary"] == "1 file changed in docroot"
 
 
 def test_a_dry_run_touches_nothing(shop: Shop) -> None:

@@ -165,7 +165,7 @@ def test_what_is_not_known_is_said(shop: Shop) -> None:
         "not known of revisions 1 to 3: they, or the ones before, are not kept as a whole any more",
     )
     long = asyncio.run(history(shop.ctx(), long=True)).results
-    assert [row.fields["kept"] for row in long] == [True, True, False, False]
+    assert [row.fields["restorable"] for row in long] == [True, True, False, False]
 
 
 # Where commands failed.

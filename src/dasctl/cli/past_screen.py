@@ -94,7 +94,9 @@ def _show_changes(
         screen.line(f"  … and {len(shown) - most:,} more; --verbose names all")
     touched = len(changes) - len(shown)
     if touched:
-        screen.line(f"  {touched:,} more in {'its' if touched == 1 else 'their'} modtime alone")
+        screen.line(
+            f"  {touched:,}{' more' if shown else ''} in {'its' if touched == 1 else 'their'} modtime alone"
+        )
 
 
 def _show_rollback(outcome: Outcome, screen: Screen) -> None:

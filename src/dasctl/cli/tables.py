@@ -221,7 +221,7 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("command", as_command),
         _column("summary"),
         _column("failed_on", as_sentences),
-        _column("kept", long=True),
+        _column("restorable", long=True),
         _column("epoch", long=True),
         _column("config_id", long=True),
         _column("digest", as_digest, long=True),

@@ -48,12 +48,16 @@ class Change:
 
 
 def between(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> list[Change]:
-    """What differs between the parts (digest to canonical bytes) of two revisions, in the order of a walk."""
+    """What differs between the parts (digest to canonical bytes) of two revisions, in the order of a walk.
+
+    Where one of them does not keep domain.yaml, as those of earlier releases, nothing is said of it.
+    """
     before = {root_of(data): data for digest, data in old.items() if digest not in new}
     after = {root_of(data): data for digest, data in new.items() if digest not in old}
     found: dict[bytes, Change] = {}
     for root in before.keys() | after.keys():
-        _compare(before.get(root, b""), after.get(root, b""), found)
+        if root != areas.DEFINITION or not old or (root in before) == (root in after):
+            _compare(before.get(root, b""), after.get(root, b""), found)
     return [found[path] for path in sorted(found, key=order)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dasctl.core import changes
+from dasctl.core import areas, changes
 from dasctl.core.changes import Change
 from dasctl.core.outcome import DIFFERENT, UNCHANGED, Outcome, Result, differing, summed_up
 from dasctl.core.unified import MOST_TEXT, Side, file_diff, quoted
@@ -35,8 +35,13 @@ async def diff(
     chosen = [_chosen(_meant(ctx, path, here), path, found, (old, new)) for path in paths]
     if chosen:
         found = [change for change in found if any(_is_within(change.path, path) for path in chosen)]
+    unknown = tuple(
+        f"config/domain.yaml is not compared: revision {number} is of an earlier release, which did not keep its text"
+        for number, state in ((one, old), (other, new))
+        if not state.has(areas.DEFINITION)
+    )
     rows = [_row(change, old, new) for change in found if not _is_noise(change, found)]
-    outcome = summed_up(COMMAND, rows, revision=other, changed=True, warnings=new.warnings)
+    outcome = summed_up(COMMAND, rows, revision=other, changed=True, warnings=(*new.warnings, *unknown))
     outcome = replace(outcome, data={"from": one, "to": other})
     return differing(outcome) if rows else replace(outcome, status=UNCHANGED)
 

@@ -11,7 +11,7 @@ from dasctl.core.stamps import Revision
 from dasctl.core.targets import fold
 from dasctl.core.telling import Told
 from dasctl.operations.looking import utc_text
-from dasctl.operations.past import kept
+from dasctl.operations.past import restorable
 from dasctl.operations.ports import Context
 
 
@@ -30,8 +30,10 @@ async def history(
     else:
         revisions = ctx.history.revisions(limit=limit)
     told = told_at(ctx, [revision.number for revision in revisions])
-    still = frozenset(kept(ctx)) if long else frozenset()
+    still = frozenset(restorable(ctx)) if long else frozenset()
     rows = [_row(revision, told.get(revision.number, ()), long, still) for revision in revisions]
+    if long and rows and not any(revision.number in still for revision in revisions):
+        notes += ("none of these revisions can be brought back",)
     return summed_up("history", rows, changed=True, notes=notes)
 
 
@@ -50,7 +52,7 @@ def _row(revision: Revision, told: Sequence[Told], long: bool, still: frozenset[
     }
     if long:
         fields |= {
-            "kept": revision.number in still, "epoch": revision.epoch,
+            "restorable": revision.number in still, "epoch": revision.epoch,
             "config_id": f"{revision.config_id:08x}", "digest": revision.digest,
         }  # fmt: skip
     return Result(status=OK, fields=fields)

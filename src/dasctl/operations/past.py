@@ -82,6 +82,20 @@ def kept(ctx: Context) -> list[int]:
     return found
 
 
+def restorable(ctx: Context) -> list[int]:
+    """Those of them that can be brought back: whose domain.yaml is kept as well. Reads all kept parts once."""
+    is_domain: dict[str, bool] = {}
+    found: list[int] = []
+    for number in kept(ctx):
+        digests = ctx.history.parts(number)
+        for digest in digests:
+            if digest not in is_domain:
+                is_domain[digest] = root_of(ctx.history.part(digest) or b"\0") == areas.DEFINITION
+        if any(is_domain[digest] for digest in digests):
+            found.append(number)
+    return found
+
+
 def _kept_told(ctx: Context) -> str:
     numbers = kept(ctx)[::-1]
     if not numbers:
