@@ -140,8 +140,16 @@ def _size(size: Any) -> tuple[int, int]:
 class Child:
     """The command. Streams that are the caller's terminal are one here too; the others are pipes, input is empty then."""
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], terminal: Terminal) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        terminal: Terminal,
+        folder: bytes | None = None,
+    ) -> None:
         self._command = command
+        self._folder = folder
         self._environment = environment
         self._terminal = terminal
         self._master = -1
@@ -161,6 +169,7 @@ class Child:
             self._process = subprocess.Popen(
                 self._command,
                 env=self._environment,
+                cwd=self._folder,
                 stdin=slave if streams[0] else subprocess.DEVNULL,
                 stdout=slave if streams[1] else subprocess.PIPE,
                 stderr=slave if streams[2] else subprocess.PIPE,

@@ -14,7 +14,7 @@ from typing import Any
 
 from dasctl.adapters.carrying import Receiving
 from dasctl.adapters.durable import sync_path
-from dasctl.core.elsewhere import CarriedFile
+from dasctl.core.elsewhere import CURRENT, CarriedFile
 from dasctl.errors import OperationFailed, UsageError
 
 
@@ -37,7 +37,7 @@ def check(files: Sequence[CarriedFile]) -> None:
 
 def _folder_of(file: CarriedFile) -> Path:
     path = Path(file.path)
-    return path if file.way == "folder" else path.parent
+    return path if file.way in ("folder", CURRENT) else path.parent
 
 
 class Coming:
@@ -66,7 +66,7 @@ class Coming:
         try:
             self._receiving.finish()
             whole = self._beside / "it"
-            if file.way == "folder":
+            if file.way in ("folder", CURRENT):
                 for inner in sorted(whole.iterdir()):
                     inner.replace(Path(file.path) / inner.name)
             else:

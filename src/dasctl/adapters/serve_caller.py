@@ -26,7 +26,7 @@ from dasctl.adapters import carrying
 from dasctl.adapters.called_command import CallerGone, Channel, Child, Terminal
 from dasctl.adapters.domain_lock import login_name
 from dasctl.core import elsewhere
-from dasctl.core.elsewhere import CALLER_VARIABLE, MARKER, Caller
+from dasctl.core.elsewhere import CALLER_VARIABLE, CURRENT, MARKER, Caller
 from dasctl.errors import DasctlError, OperationFailed
 from dasctl.remote.frames import FrameError
 from dasctl.remote.paths import PathError
@@ -66,11 +66,17 @@ def _serve(channel: Channel, folder: bytes, domain: Path | None) -> None:
     _receive(channel, places)
     caller = _caller(run, places)
     paths = [os.fsdecode(place) for _, place in places]
-    words = ["--domain", _domain(run["domain"], domain), *elsewhere.words_of(run["words"], paths)]
+    current = next((place for way, place in places if way == CURRENT), None)
+    words = [
+        "--domain",
+        _domain(run["domain"], domain, current is not None),
+        *elsewhere.words_of(run["words"], paths),
+    ]
     child = Child(
         [sys.executable, "-P", "-m", "dasctl", *words],
         environment=_environment(run.get("environment") or {}, caller),
         terminal=Terminal.of(run["terminal"], run.get("window")),
+        folder=current,
     )
     with child:
         status = child.relay(channel)
@@ -84,14 +90,14 @@ def _serve(channel: Channel, folder: bytes, domain: Path | None) -> None:
 def _place(folder: bytes, number: int, given: Any) -> tuple[str, bytes]:
     """Where the caller's file lies, in a folder of its own so that it keeps its name."""
     way, name = given["way"], given["name"]
-    if way not in ("up", "file", "folder") or not isinstance(name, str):
+    if way not in ("up", "file", "folder", CURRENT) or not isinstance(name, str):
         raise ValueError(f"a file that is none: {given!r:.80}")
     if "/" in name or name in ("", ".", "..") or "\0" in name:
         raise ValueError(f"not the name of a file: {name!r:.80}")
     own = folder + b"/%d" % number
     os.mkdir(own, 0o700)
     place = own + b"/" + os.fsencode(name)
-    if way == "folder":
+    if way in ("folder", CURRENT):
         os.mkdir(place, 0o700)
     return way, place
 
@@ -120,21 +126,23 @@ def _receive(channel: Channel, places: list[tuple[str, bytes]]) -> None:
 def _caller(run: Header, places: list[tuple[str, bytes]]) -> Caller:
     said = run["caller"]
     words = [str(given["words"]) for given in run["files"]]
-    files = {os.fsdecode(place): text for (_, place), text in zip(places, words, strict=True)}
+    told = zip(places, words, strict=True)
+    files = {os.fsdecode(place): text for (way, place), text in told if way != CURRENT}
     return Caller(who=elsewhere.name_of(said["who"]), command=str(said["command"])[:2000], files=files)
 
 
-def _domain(wanted: Any, only: Path | None) -> str:
+def _domain(wanted: Any, only: Path | None, elsewhere: bool) -> str:
+    """The domain, as it is told a command that runs here, or in a folder `elsewhere`."""
     if not isinstance(wanted, str) or "\0" in wanted:
         raise ValueError("no domain")
     if only is None:
-        return wanted
+        return str(Path(wanted).expanduser().absolute()) if elsewhere else wanted
     if Path(wanted).expanduser().absolute() != only.expanduser().absolute():
         raise OperationFailed(
             f"this login serves the domain {only}, not {wanted}",
             hint=f"name that one: --das USER@HOST:{only}",
         )
-    return str(only)
+    return str(only.expanduser().absolute())
 
 
 def _environment(given: Header, caller: Caller) -> dict[str, str]:

@@ -5,6 +5,7 @@ A parameter says so in its declaration, and then works with `--das` as it does w
     archive: Path = typer.Argument(..., parser=FROM_HERE)       a file or a folder that the command reads
     file: Path = typer.Argument(..., parser=FROM_EITHER)        the same, or if there is none here, one of the other machine
     file: Path = typer.Option(..., "--to", parser=TO_HERE)      a file that it writes
+    file: Path = typer.Option(..., parser=TO_HERE_ELSE_CURRENT) the same, or if it is not given, a file in the current folder
     folder: Path = typer.Option(..., "--to", parser=INTO_HERE)  a folder that it writes files into
     words: list[str] = typer.Argument(..., parser=LAST_TO_HERE) the last of these words is a file that it writes
 
@@ -36,6 +37,9 @@ class Carried:
 
     way: Way
     last: bool = False
+    else_current: bool = (
+        False  # where it is not given, the command writes into the folder in which it was called
+    )
     if_here: bool = False  # where there is none on this machine, the word is about the other one
     __name__ = "path"  # click names types of values by it
 
@@ -45,6 +49,7 @@ class Carried:
 
 FROM_HERE = Carried(Way.UP)
 TO_HERE = Carried(Way.FILE_DOWN)
+TO_HERE_ELSE_CURRENT = Carried(Way.FILE_DOWN, else_current=True)
 FROM_EITHER = Carried(Way.UP, if_here=True)
 INTO_HERE = Carried(Way.FOLDER_DOWN)
 LAST_TO_HERE = Carried(Way.FILE_DOWN, last=True)
@@ -171,6 +176,13 @@ def carried(found: Sequence[Given]) -> list[Given]:
         (each for each in files if not _mark(each).last or lasts[id(each.param)] is each),
         key=lambda each: each.place,
     )
+
+
+def writes_here(found: Sequence[Given], params: Sequence[Any]) -> bool:
+    """Whether the command writes into the current folder, since nothing was given that says where to."""
+    given = {id(each.param) for each in found}
+    marks = [mark_of(param) for param in params if id(param) not in given]
+    return any(mark is not None and mark.else_current for mark in marks)
 
 
 def way_of(given: Given) -> Way:

@@ -14,12 +14,12 @@ from typing import Any
 
 import typer
 
-from dasctl.cli.carried import Given, Way, carried, given_in, way_of
+from dasctl.cli.carried import Given, Way, carried, given_in, way_of, writes_here
 from dasctl.cli.options import DAS_PROGRAM_VARIABLE, DAS_VARIABLE, GATHERED, global_params, settings_of
 from dasctl.cli.palette import is_screen
 from dasctl.cli.session import Session, confirmed_on_terminal
 from dasctl.core.coordinates import DEFAULT_COMMAND
-from dasctl.core.elsewhere import CarriedFile, Place
+from dasctl.core.elsewhere import CURRENT, CarriedFile, Place
 from dasctl.errors import OperationFailed, UsageError
 
 WORDS = "dasctl.words"  # of a command line as it was typed, in the context's memory
@@ -76,6 +76,9 @@ def order_of(
     first = _without(whole[: len(whole) - len(own) - 1], before)
     found = carried(behind)
     files = [_file(given, number) for number, given in enumerate(found)]
+    _check_force(files, behind, command)
+    if writes_here(behind, command.params):
+        files.append(CarriedFile(way=CURRENT, path=str(Path.cwd()), words=".", name="here"))
     replaced = {given.place: (given.prefix, number) for number, given in enumerate(found)}
     left_out = _places_of(behind)
     second: list[str | tuple[str, int]] = [
@@ -106,6 +109,16 @@ def _file(given: Given, number: int) -> CarriedFile:
     if way is Way.FOLDER_DOWN:
         _made(path)
     return CarriedFile(way=way.value, path=str(path), words=words, name=path.name or f"file-{number}")
+
+
+def _check_force(files: Sequence[CarriedFile], found: Sequence[Given], command: Any) -> None:
+    """What would be refused where the file is, is not found out there, where it never is."""
+    has_force = any("--force" in param.opts for param in command.params)
+    if not has_force or any("--force" in given.param.opts for given in found):
+        return
+    for file in files:
+        if file.way == Way.FILE_DOWN.value and os.path.lexists(file.path):
+            raise UsageError(f"{file.words} exists already", hint="--force replaces it, or name another file")
 
 
 def _made(folder: Path) -> None:

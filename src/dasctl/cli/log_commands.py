@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from dasctl.cli import complete
-from dasctl.cli.carried import TO_HERE
+from dasctl.cli.carried import TO_HERE, TO_HERE_ELSE_CURRENT
 from dasctl.cli.options import GATHERED
 from dasctl.cli.session import session_of
 from dasctl.core.answers import NOT_RUN
@@ -34,7 +34,7 @@ def run(
         help="How much is kept of what a command says on an instance; of more, the beginning and the end.",
     ),
 ) -> int:
-    """Run a command in the folder of each instance, with the server's own environment.
+    """Run a command in each instance's folder, with its server's environment.
 
     One word is a command line for the shell there; of several, each is passed as it is. Equal answers are shown once.
     Of a single instance the output is passed on as it comes. Where `--timeout` is given, a command that takes longer is
@@ -94,7 +94,7 @@ def collect_log_files(
         None,
         "--to",
         metavar="FILE",
-        parser=TO_HERE,
+        parser=TO_HERE_ELSE_CURRENT,
         help="The archive, a .tar.gz. [default: DOMAIN-logs-DATE-TIME.tar.gz, here]",
     ),
     since: str | None = typer.Option(
@@ -123,10 +123,10 @@ def collect_log_files(
     ),
     force: bool = typer.Option(False, "--force", help="Replace the archive where there is one."),
 ) -> int:
-    """Collect the logs of instances into one archive, as INSTANCE/logs/FILE with their modtimes.
+    """Collect the logs of instances into one archive.
 
-    The newest files come first in the limits; what was cut or left out is told. Compressed logs are taken as they are.
-    With `--grep` only what matches travels.
+    It has INSTANCE/logs/FILE, with their modtimes. The newest files come first in the limits; what was cut or left
+    out is told. Compressed logs are taken as they are. With `--grep` only what matches travels.
 
         dasctl collect-log-files web --since 2h --to web-logs.tar.gz
 
@@ -155,10 +155,11 @@ def dump(
     ),
     force: bool = typer.Option(False, "--force", help="Replace the archive where there is one."),
 ) -> int:
-    """Show what a person needs to understand a server that misbehaves, alive or dead.
+    """Show what a person needs to understand a server that misbehaves.
 
-    Its processes, sockets, open files and limits, the node's disk, memory, load and clock, where it stands and what
-    deviates, the last lines of its log, and what its config's own `dump` command says. Of variables only the names.
+    Alive or dead. Its processes, sockets, open files and limits, the node's disk, memory, load and clock, where it
+    stands and what deviates, the last lines of its log, and what its config's own `dump` command says. Of variables
+    only the names.
 
         dasctl dump web1
 

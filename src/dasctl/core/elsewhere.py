@@ -17,6 +17,7 @@ from dasctl.errors import UsageError
 MARKER = b"DASCTL-CALLER-1"
 CALLER_VARIABLE = "DASCTL_CALLER"  # set for a command that runs on behalf of somebody elsewhere
 FORM = "it reads USER@HOST:DIR or USER@HOST:PORT:DIR; an IPv6 address stands in brackets"
+CURRENT = "current"
 LONGEST_NAME = 128  # characters of a caller
 
 _Thing = TypeVar("_Thing")
@@ -110,7 +111,8 @@ def retold(value: Any, caller: Caller) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarriedFile:
-    """A file of the caller's machine. `way`: "up" there, or back from there, a "file" or what is put into a "folder".
+    """A file of the caller's machine. `way`: "up" there, or back from there, a "file" or what is put into a "folder"; or
+    into the folder "current" in which the command runs.
 
     `words`: how the caller wrote it; `name`: what it is called there, behind a folder that is made for it.
     """
