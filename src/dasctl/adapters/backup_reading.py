@@ -97,7 +97,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], Callable[[IO[bytes]], tarfi
 def _archive(file: IO[bytes]) -> tarfile.TarFile:
     """tarfile's own way of reading a stream ends at the first of several gzip files."""
     raw = gzip.GzipFile(fileobj=file)
-    return tarfile.open(fileobj=raw, mode="r|", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
+    return tarfile.open(fileobj=raw, mode="r|", encoding="utf-8", errors="surrogateescape")
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:

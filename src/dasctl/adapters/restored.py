@@ -168,7 +168,7 @@ def _remove_leftover(folder: Path) -> None:
 
 
 def _mended(root: Path) -> None:
-    """Bring to its end, or back, what a killed restore left: the old domain lies beside, under a name that is not to stay."""
+    """Bring to its end, or back, what a killed restore left: the old domain lies beside, under a passing name."""
     folder = _beside(root)
     if folder.is_dir() and (folder / FILE).is_file() and not _is_laid_out(folder):
         folder.rename(_name_before(root, time.time()))

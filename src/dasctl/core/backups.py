@@ -26,7 +26,10 @@ OWN = b".dasctl"
 DATABASE = OWN + b"/history.db"
 OBJECTS = OWN + b"/objects"
 KEPT_FILES = (OWN + b"/known_hosts",)
-KEPT_FOLDERS = (OWN + b"/members", OWN + b"/definitions")  # the latter for their modtimes: instances have them
+KEPT_FOLDERS = (
+    OWN + b"/members",
+    OWN + b"/definitions",
+)  # the latter for their modtimes: instances have them
 WITH_HISTORY = (OWN + b"/releases",)  # archives of the server's software
 MOST_FACTS = 1 << 20  # bytes
 
@@ -37,7 +40,8 @@ _ESCAPES = ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What a backup holds: a revision of a domain. `when` and `made` in seconds since the epoch: of the revision, of the
-    backup. `size`: bytes of the tree's files. `tree`: SHA-256 of all entries of the domain's tree, in canonical bytes and order.
+    backup. `size`: bytes of the tree's files. `tree`: SHA-256 of all entries of the domain's tree, in canonical
+    bytes and order.
     """
 
     domain: str
