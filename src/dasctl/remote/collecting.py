@@ -18,7 +18,7 @@ from dasctl.remote.wire import Gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any, BinaryIO
 
     from dasctl.remote import state
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     from dasctl.remote.wire import Link
 
     Reply = dict[str, Any]
-    Matches = Callable[[bytes], Any]
 
 PIECE = 2 << 20  # bytes of a file in one answer, before they are packed
 LEVEL = 1  # zlib: logs shrink well, and the link is as fast as the others are slow
 MOST_UNPACKED = 16 << 30  # bytes: a compressed file that goes on longer is looked through no further
-MOST_SEARCHED = 64 << 10  # bytes of a line in which a pattern is looked for
 
 
 def begin(link: Link, header: Reply) -> tuple[Reply, Collection]:
@@ -149,7 +147,7 @@ class Collection:
         if pattern is None:
             self._pieces = self._plain(size, most)
         else:
-            self._pieces = _matching(_whole(self._handle, path, size), _matcher(pattern))
+            self._pieces = _matching(_whole(self._handle, path, size), Matcher(pattern))
 
     def _plain(self, size: int, most: int) -> Iterator[bytes]:
         """The last `most` bytes of the first `size`, from the beginning of a line on."""
@@ -180,12 +178,23 @@ class Collection:
             folder.close()
 
 
-def _matcher(pattern: str) -> Matches:
-    try:
-        known = re.compile(os.fsencode(pattern))
-    except (re.error, RecursionError, OverflowError, UnicodeError):
-        raise messages.BadMessage("grep: %r is not a pattern" % pattern) from None
-    return lambda line: known.search(line[:MOST_SEARCHED])
+class Matcher:
+    """Finds lines. Of many at once it is asked first whether any of them matches: most of the time none does."""
+
+    def __init__(self, pattern: str) -> None:
+        try:
+            self._matches = re.compile(os.fsencode(pattern)).search
+            self._anywhere = re.compile(os.fsencode(pattern), re.MULTILINE).search
+        except (re.error, RecursionError, OverflowError, UnicodeError):
+            raise messages.BadMessage("grep: %r is not a pattern" % pattern) from None
+        # What looks around itself, or for the ends of the text, sees other things in many lines than in one.
+        self._plain = not any(word in pattern for word in ("\\A", "\\Z", "(?"))
+
+    def of(self, block: bytes) -> list[bytes]:
+        """The lines of a block that match."""
+        if self._plain and self._anywhere(block) is None:
+            return []
+        return [line for line in block.split(b"\n") if self._matches(line[: log_files.MOST_LINE])]
 
 
 def _whole(handle: int, path: bytes, size: int) -> Iterator[bytes]:
@@ -226,17 +235,36 @@ def _unpacking(packed: BinaryIO, path: bytes) -> Any:
     return opened.open(packed, "rb")
 
 
-def _matching(data: Iterator[bytes], matches: Matches) -> Iterator[bytes]:
+def _matching(data: Iterator[bytes], matcher: Matcher) -> Iterator[bytes]:
     """The lines that match, as they stand, some at a time."""
-    lines, found, size = log_files.Lines(), [], 0
-    for piece in data:
-        for line, _cut in lines.taken(piece):
-            if matches(line):
-                found.append(line)
-                size += len(line) + 1
+    found: list[bytes] = []
+    size = 0
+    for block in _blocks(data):
+        came = matcher.of(block)
+        found += came
+        size += sum(len(line) + 1 for line in came)
         if size >= PIECE:
             yield b"\n".join(found) + b"\n"
             found, size = [], 0
-    found += [line for line, _cut in lines.rest() if matches(line)]
     if found:
         yield b"\n".join(found) + b"\n"
+
+
+def _blocks(data: Iterator[bytes]) -> Iterator[bytes]:
+    """Whole lines, many at a time, without the last one's end; a line that is too long loses its rest."""
+    held, dropping = b"", False
+    for piece in data:
+        if dropping:
+            at = piece.find(b"\n")
+            if at < 0:
+                continue
+            piece, dropping = piece[at:], False
+        held += piece
+        end = held.rfind(b"\n")
+        if end >= 0:
+            yield held[:end]
+            held = held[end + 1 :]
+        if len(held) > log_files.MOST_LINE:
+            held, dropping = held[: log_files.MOST_LINE], True
+    if held:
+        yield held
