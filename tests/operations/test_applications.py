@@ -256,7 +256,10 @@ def test_hand_edits_of_an_exploded_view_are_kept_and_told(world: World, war: Pat
     world.das.repository.put_file(b"applications/shop/extra", b"by hand")
     zipped(war, NEW)
     shown = said(world, f"redeploy {war}")
-    assert revisions(world)[-2:] == ["1 file changed and 1 new in applications/shop", "redeployed shop 2 to web"]
+    assert revisions(world)[-2:] == [
+        "1 file changed and 1 new in applications/shop",
+        "redeployed shop 2 to web",
+    ]
     assert (
         "applications/shop was no more what its archive holds (shop 1): app.py (changed), extra (added)"
         in shown

@@ -29,7 +29,9 @@ async def list_applications(ctx: Context, targets: Sequence[str] = (), *, long: 
         for row in _rows(domain, known, known.entry, wanted, long=long)
     ]  # fmt: skip
     kept = sum(record.size for known in found.values() for record in known.records.values())
-    notes = (f"all archives together take {kept:,} bytes in applications/__internal",) if long and kept else ()
+    notes = (
+        (f"all archives together take {kept:,} bytes in applications/__internal",) if long and kept else ()
+    )
     return summed_up("list-applications", rows, changed=True, notes=notes)
 
 
