@@ -98,7 +98,7 @@ def run_without_domain(
 def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
     """The context of a command in its domain. Raises DomainNotFound; nothing is opened yet."""
     from dasctl.adapters.member_files import FolderMembers  # of use to two commands only
-    from dasctl.adapters.rollouts import FolderRollouts
+    from dasctl.adapters.rollouts import UPGRADING, FolderRollouts
 
     root = find_domain(Path.cwd(), options.domain, os.environ)
     store = YamlStore(root, sleep=_sleep_between_tries)
@@ -109,7 +109,8 @@ def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
         bundles=_LateBundles(), archives=_LateArchives(), releases=_LateReleases(root),
-        rollouts=FolderRollouts(root), backups=_LateBackups(), log_archives=_LateLogArchives(),
+        rollouts=FolderRollouts(root), switches=FolderRollouts(root, UPGRADING), backups=_LateBackups(),
+        log_archives=_LateLogArchives(),
     )  # fmt: skip
 
 

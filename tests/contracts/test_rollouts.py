@@ -1,4 +1,4 @@
-"""One suite for both places of the unfinished rolling change; below it, what only a disk can get wrong."""
+"""One suite for both places of an unfinished change; below it, what only a disk can get wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dasctl.adapters.rollouts import FolderRollouts, MemoryRollouts
+from dasctl.adapters.rollouts import UPGRADING, FolderRollouts, MemoryRollouts
 from dasctl.errors import OperationFailed
 from dasctl.operations.ports import Rollouts
 
@@ -30,6 +30,11 @@ def test_it_is_nobody_elses_to_read_and_nothing_is_left_beside_it(tmp_path: Path
     FolderRollouts(tmp_path).write(b"x")
     (file,) = (tmp_path / ".dasctl").iterdir()
     assert (file.name, file.stat().st_mode & 0o777) == ("rolling", 0o600)
+
+
+def test_two_kinds_of_changes_do_not_meet(tmp_path: Path) -> None:
+    FolderRollouts(tmp_path, UPGRADING).write(b"x")
+    assert FolderRollouts(tmp_path).read() is None
 
 
 def test_a_folder_that_takes_no_file_is_told(tmp_path: Path) -> None:

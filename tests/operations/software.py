@@ -18,7 +18,7 @@ from dasctl.adapters.history import SqliteHistory
 from dasctl.adapters.memory_links import MemoryLinks
 from dasctl.adapters.objects import FolderObjects
 from dasctl.adapters.releases import FolderReleases
-from dasctl.adapters.rollouts import FolderRollouts
+from dasctl.adapters.rollouts import UPGRADING, FolderRollouts
 from dasctl.adapters.store import YamlStore
 from dasctl.adapters.tree import FolderRepository
 from dasctl.adapters.working import FolderWorking
@@ -95,7 +95,8 @@ class Shop:
     def context(self, command: str, **more: Any) -> Context:
         return Context(
             store=YamlStore(self.root, sleep=lambda seconds: None), repository=FolderRepository(self.root),
-            rollouts=FolderRollouts(self.root), working=FolderWorking(self.root), history=SqliteHistory(self.root), objects=FolderObjects(self.root),
+            rollouts=FolderRollouts(self.root), switches=FolderRollouts(self.root, UPGRADING),
+            working=FolderWorking(self.root), history=SqliteHistory(self.root), objects=FolderObjects(self.root),
             links=self.links, host_keys=None, clock=SystemClock(),  # type: ignore[arg-type]
             who=Who(user="anna", host="das", command=command), archives=FileArchives(),
             releases=FolderReleases(self.root), **more,

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dasctl.adapters.history import SqliteHistory
+from dasctl.core.begun_switches import Begun
+from dasctl.core.domain import Node
 from dasctl.core.outcome import Outcome
 from dasctl.core.rolling import Rolling
+from dasctl.operations.switch_notes import note
 from dasctl.operations.upgrade_node import upgrade_node
+from dasctl.remote import words
 from tests.operations.software import BAD, Shop, current
 
 DRAINED = """\
@@ -266,3 +273,122 @@ def test_a_switch_that_was_begun_is_finished_when_somebody_interrupts(shop: Shop
     assert shop.domain().nodes["n1"].software == "2.0"
     assert (shop.served("app1"), shop.served("app2")) == (["1.0", "2.0"], ["1.0"])
     assert "running" in shop.good("list-instances app1")
+
+
+# -- a switch that was broken off
+
+
+class Killed(BaseException):
+    """What ends the process: nobody mends anything behind it."""
+
+
+class Mortal:
+    """links.Links whose process ends right before, or right after, a request of this kind is answered."""
+
+    def __init__(self, links: Any, op: str, *, after: bool) -> None:
+        self._links, self._op, self._after = links, op, after
+
+    @asynccontextmanager
+    async def open(self, name: str, node: Node) -> AsyncIterator[Any]:
+        async with self._links.open(name, node) as link:
+            ask = link.ask
+
+            async def dying(header: dict[str, Any], *more: Any, **options: Any) -> Any:
+                if header["op"] == self._op and not self._after:
+                    raise Killed
+                answer = await ask(header, *more, **options)
+                if header["op"] == self._op:
+                    raise Killed
+                return answer
+
+            link.ask = dying
+            yield link
+
+
+def broken_off(shop: Shop, op: str, *, after: bool, version: str = "2.0") -> None:
+    ctx = replace(shop.context("upgrade-node"), links=Mortal(shop.links, op, after=after))
+    with pytest.raises(BaseException) as caught:
+        asyncio.run(upgrade_node(ctx, ["n1"], version=version))
+    assert "Killed" in repr(caught.value)
+
+
+KILLS = [
+    (words.STOP, False), (words.STOP, True), (words.SWITCH, False), (words.SWITCH, True),
+    (words.START, False), (words.START, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "after"), KILLS)
+def test_whoever_finishes_a_switch_starts_what_it_had_stopped(shop: Shop, op: str, after: bool) -> None:
+    shop.change("    stop: {grace: 5s}\n", DRAINED)
+    shop.good("start-instance app1")
+    shop.install("2.0")
+    broken_off(shop, op, after=after)
+    shop.good("upgrade-node n1 n2 --version 2.0")
+    assert shop.served("app1") == ["1.0", "2.0"]
+    assert shop.served("app2") == []  # it did not run
+    assert (shop.nodes / "n1/app1/story").read_text().endswith("undrain\n")
+    assert "running" in shop.good("list-instances app1")
+    assert shop.domain().nodes["n1"].software == "2.0"
+    shop.good("stop-instance app1")
+    shop.install("3.0")
+    shop.good("upgrade-node n1 --version 3.0")
+    assert shop.served("app1") == ["1.0", "2.0"]  # what was finished is forgotten
+    assert not (shop.root / ".dasctl/upgrading").exists()
+
+
+def test_a_switch_that_is_finished_goes_back_to_what_the_server_had(shop: Shop) -> None:
+    shop.good("start-instance app1")
+    shop.install("2.0", server=BAD)
+    broken_off(shop, words.SWITCH, after=True)
+    assert current(shop, "n1") == "releases/2.0"
+    code, shown = shop.run("upgrade-node n1 --version 2.0")
+    assert (code, "back to 1.0; app1 runs with it again" in shown) == (1, True), shown
+    assert (current(shop, "n1"), shop.served("app1")) == ("releases/1.0", ["1.0", "1.0"])
+
+
+def test_a_switch_that_was_broken_off_is_taken_back_on_purpose(shop: Shop) -> None:
+    shop.good("start-instance app1")
+    shop.install("2.0", server=BAD)
+    broken_off(shop, words.SWITCH, after=True)
+    assert "app1 started, which a switch that was broken off had stopped" in shop.good(
+        "upgrade-node n1 --version 1.0"
+    )
+    assert (current(shop, "n1"), shop.served("app1")) == ("releases/1.0", ["1.0", "1.0"])
+
+
+def test_what_was_begun_is_remembered_while_its_node_is_away(shop: Shop) -> None:
+    shop.good("start-instance app1")
+    shop.install("2.0")
+    begun = Begun(was="releases/1.0", servers=("app1",))
+    shop.good("stop-instance app1")
+    note(shop.context("upgrade-node"), "n1", begun)
+    shop.away("n1")
+    assert shop.run("upgrade-node n1 --version 2.0")[0] == 4
+    shop.errors.clear()
+    shop.good("upgrade-node n1 --version 2.0")
+    assert shop.served("app1") == ["1.0", "2.0"]
+
+
+def test_nothing_is_stopped_where_it_cannot_be_noted(shop: Shop) -> None:
+    shop.good("start-instance app1")
+    shop.install("2.0")
+    (shop.root / ".dasctl/upgrading").write_text('{"format": 1, "nodes": 7}')
+    code, shown = shop.run("upgrade-node n1 --version 2.0")
+    assert (code, ".dasctl/upgrading" in shown) == (1, True)
+    assert "running" in shop.good("list-instances app1")
+    (shop.root / ".dasctl/upgrading").unlink()
+    (shop.root / ".dasctl/upgrading").mkdir()  # no file can be put here
+    assert shop.run("upgrade-node n1 --version 2.0")[0] == 1
+    assert "running" in shop.good("list-instances app1")
+
+
+def test_max_skew_counts_who_is_to_be_started_again(shop: Shop) -> None:
+    shop.install("1.1")
+    shop.install("2.0")
+    shop.good("start-cluster app")
+    broken_off(shop, words.SWITCH, after=False)
+    shop.change("domain:\n", "domain:\n  max-skew: 1\n")
+    code, shown = shop.run("upgrade-node n1 --version 2.0")
+    assert (code, "max-skew is 1" in shown) == (1, True), shown
+    assert current(shop, "n1") == "releases/1.0"

@@ -187,7 +187,7 @@ class World:
             links=self.links, host_keys=self.keys,
             clock=self.clock, who=Who(user="anna", host=own.host, command=command), on_event=self.events.append,
             ask=self._answered if self.answer is not None else None,
-            bundles=ZipBundles(), archives=FileArchives(), rollouts=self.rollouts, **more,
+            bundles=ZipBundles(), archives=FileArchives(), rollouts=self.rollouts, switches=MemoryRollouts(), **more,
         )  # fmt: skip
 
     def _answered(self, question: str) -> bool:

@@ -1,4 +1,5 @@
-"""The unfinished rolling change as a file of the domain's folder, and in memory. Fits ports.Rollouts."""
+"""An unfinished change (a rolling one, switches of releases) as a file of the domain's folder, and in memory. Fits
+ports.Rollouts."""
 
 # Names are bytes here, and Path is text.
 # ruff: noqa: PTH108
@@ -13,14 +14,15 @@ from dasctl.adapters.beside import write_beside
 from dasctl.adapters.durable import sync_path
 from dasctl.errors import OperationFailed
 
-NAME = "rolling"
+ROLLING = "rolling"
+UPGRADING = "upgrading"  # which servers upgrade-node has stopped, and must start
 
 
 class FolderRollouts:
-    """`.dasctl/rolling` of the domain at `root`."""
+    """`.dasctl/NAME` of the domain at `root`."""
 
-    def __init__(self, root: Path) -> None:
-        self._path = root / ".dasctl" / NAME
+    def __init__(self, root: Path, name: str = ROLLING) -> None:
+        self._path = root / ".dasctl" / name
 
     def read(self) -> bytes | None:
         try:
@@ -39,7 +41,7 @@ class FolderRollouts:
         except OSError as error:
             raise OperationFailed(
                 f"{self._path} cannot be written: {error.strerror}",
-                hint="without it a rolling change could not be resumed: free some space, then go on with --resume",
+                hint="without it what is interrupted could not be resumed: free some space, then go on with --resume",
             ) from error
 
     def clear(self) -> None:

@@ -416,7 +416,7 @@ class Archives(Protocol):
 
 
 class Rollouts(Protocol):
-    """The rolling change that is not finished, if there is one: a text, replaced as a whole. The caller holds the lock."""
+    """A change that is not finished, if there is one: a text, replaced as a whole. The caller holds the lock."""
 
     def read(self) -> bytes | None:
         """What was written last. Raises OperationFailed where it cannot be read."""
@@ -478,6 +478,7 @@ class Context:
     backups: Backups | None = None  # for the commands of backups alone
     log_archives: LogArchives | None = None  # for collect-log-files and dump alone
     rollouts: Rollouts | None = None  # for rolling changes alone
+    switches: Rollouts | None = None  # what upgrade-node has begun on nodes
     archives: Archives | None = None  # for what is deployed or installed
     releases: Releases | None = None  # of the servers' own software
 

@@ -6,7 +6,7 @@ What must not live here: the judgement over two releases (`core/releases.py`), s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,12 +37,13 @@ async def judged(
     names: Sequence[str],
     *,
     those: Literal["all", "down", "up"],
+    also: Collection[str] = (),
     version: str | None = None,
 ) -> Judged:
     """Whether `names` may be started, side by side, with the releases that their nodes have, or with `version`.
 
-    `those`: started are all of them (what runs is stopped before), those that are down, or those that are up. Asks nobody
-    where the domain has no `max-skew`, or none of them has to do with releases.
+    `those`: started are all of them (what runs is stopped before), those that are down, or those that are up, and of
+    `names` whoever is in `also`. Asks nobody where the domain has no `max-skew`, or none of them has to do with releases.
     """
     if domain.domain.max_skew is None:
         return Judged()
@@ -58,7 +59,11 @@ async def judged(
     seen = await look(ctx, domain, mates, probe=False)
     if any(view.error is INTERRUPTED for view in seen.values()):
         raise asyncio.CancelledError  # nothing was done yet
-    starting = [name for name in concerned if those == "all" or (seen[name].state in UP) == (those == "up")]
+    starting = [
+        name
+        for name in concerned
+        if those == "all" or name in also or (seen[name].state in UP) == (those == "up")
+    ]
     running = [
         found
         for name in mates

@@ -59,7 +59,12 @@ async def _rolled(
         try:
             await asyncio.sleep(rolling.pause_s if number else 0)
             judged = await skews.judged(
-                ctx, steps.domain, steps.instances(batch), those="up", version=steps.version
+                ctx,
+                steps.domain,
+                steps.instances(batch),
+                those="up",
+                also=steps.stopped_before(batch),
+                version=steps.version,
             )
         except asyncio.CancelledError:
             _swallowed()

@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dasctl.core import releases
+from dasctl.core.begun_switches import Begun
 from dasctl.core.domain import Domain
 from dasctl.core.outcome import UNCHANGED, Result
 from dasctl.core.stamps import Standing
 from dasctl.core.targets import fold
 from dasctl.errors import DasctlError, LinkLost, NodeUnreachable, OperationFailed
+from dasctl.operations import switch_notes
 from dasctl.operations.commanding import command
-from dasctl.operations.draining import put_aside
+from dasctl.operations.draining import Which, put_aside
 from dasctl.operations.ports import Context, Link
 from dasctl.operations.software import OnNode, ask, switch
 from dasctl.remote import words
@@ -38,25 +40,43 @@ class Upgrading:
         found = [name for node in nodes for name in self.domain.instances_on(node)]
         return [name for name in found if releases.names_release(self.domain, name)]
 
+    def stopped_before(self, nodes: Iterable[str]) -> list[str]:
+        """Instances that a switch which was broken off had stopped, or was about to."""
+        begun = {node: switch_notes.begun_on(self.ctx, node) for node in nodes}
+        return [name for was in begun.values() if was is not None for name in was.servers]
+
     async def node(self, node: str, link: Link, instances: Sequence[str]) -> list[Result]:
         """The result of one node. Raises DasctlError, with what the node is left with in its message."""
         started = self.ctx.clock.monotonic()
         to = releases.link_to(self.domain, self.version)
         there = await ask(self.ctx, self.domain, node, link, finish=True, folders=self._folders())
         self._check(node, there, to)
-        before = releases.version_of(self.domain, there.current)
-        users = [name for name in self.instances([node]) if there.servers.get(name, to) != to]
-        if there.current != to or users:
-            going = _Switch(upgrading=self, node=node, link=link, there=there, to=to, users=users)
+        going = self._switch(node, link, there, to)
+        before = releases.version_of(self.domain, going.was)
+        if there.current != to or going.members:
             await self._to_its_end(node, going)
         return [
             Result(
-                status="upgraded" if there.current != to or users else UNCHANGED, node=node,
-                fields={"version": self.version, "before": before if before != self.version else None, "restarted": users,
+                status="upgraded" if there.current != to or going.members else UNCHANGED, node=node,
+                fields={"version": self.version, "before": before if before != self.version else None,
+                        "restarted": [*going.users, *going.down],
                         "seconds": round(self.ctx.clock.monotonic() - started, 3)},
-                note=f"{fold(users)} restarted" if users else "",
+                note=going.told(),
             )
         ]  # fmt: skip
+
+    def _switch(self, node: str, link: Link, there: OnNode, to: str) -> _Switch:
+        """What is to be done on the node, with what a switch that was broken off has left to do."""
+        names = self.instances([node])
+        begun = switch_notes.begun_on(self.ctx, node) or Begun(was=there.current, servers=())
+        noted = [name for name in names if name in begun.servers]
+        return _Switch(
+            upgrading=self, node=node, link=link, there=there, to=to,
+            was=begun.was if begun.was != to else there.current,
+            users=[name for name in names if there.servers.get(name, to) != to],
+            down=[name for name in noted if name not in there.servers],
+            out=[name for name in noted if there.servers.get(name) == to],
+        )  # fmt: skip
 
     async def _to_its_end(self, node: str, going: _Switch) -> None:
         """A switch that was begun is finished, forwards or back, when somebody interrupts; a second interrupt ends it."""
@@ -96,22 +116,48 @@ class Upgrading:
 
 @dataclass(kw_only=True)
 class _Switch:
-    """One node's switch on its way."""
+    """One node's switch on its way. `was`: what it goes back to, which is what its servers had.
+
+    `users`: servers that run with another release. Of a switch that was broken off: `down`: servers that it had stopped;
+    `out`: those that it had started, and that may be out of the load balancer.
+    """
 
     upgrading: Upgrading
     node: str
     link: Link
     there: OnNode
     to: str
+    was: str | None
     users: Sequence[str]
+    down: Sequence[str]
+    out: Sequence[str]
+
+    @property
+    def members(self) -> list[str]:
+        """All servers that shall run with the release in the end, and be in the load balancer."""
+        return [*self.users, *self.down, *self.out]
+
+    def told(self) -> str:
+        """Whose servers were restarted, in a few words."""
+        words = [f"{fold(self.users)} restarted"] if self.users else []
+        if self.down:
+            words.append(f"{fold(self.down)} started, which a switch that was broken off had stopped")
+        return ", ".join(words)
 
     async def carry_out(self) -> None:
         """Switch and restart. Raises what went wrong, after the way back."""
-        drained: list[str] = []
-        stopped: list[str] = []
+        if self.members:
+            begun = Begun(was=self.was, servers=tuple(self.members))
+            switch_notes.note(self.upgrading.ctx, self.node, begun)
+        await self._there_and_back()
+        switch_notes.forget(self.upgrading.ctx, self.node)
+
+    async def _there_and_back(self) -> None:
+        out = [*self.down, *self.out]  # of the load balancer, as it was left
+        stopped = list(self.down)
         switched = False
         try:
-            self._raise(await self._aside("drain", drained))
+            self._raise(await self._aside("drain", out))
             self._raise(await self._stop(self.users, stopped))
             await self._point(self.to, self.there.current)
             switched = True
@@ -120,7 +166,7 @@ class _Switch:
         except NodeUnreachable as error:
             raise self._lost(error, stopped) from error
         except DasctlError as error:
-            raise await self._back(error, stopped, drained, switched=switched) from error
+            raise await self._back(error, stopped, out, switched=switched) from error
 
     def _lost(self, error: NodeUnreachable, stopped: Sequence[str]) -> DasctlError:
         """Nobody hears us there any more: say what may be left to be done."""
@@ -129,7 +175,7 @@ class _Switch:
         return LinkLost(
             f"{error.message}\nnode {self.node}: {fold(stopped)} was to be stopped and started again, and that was not "
             "confirmed",
-            hint=f"run the command again, then: dasctl start-instance {' '.join(stopped)}",
+            hint="run the command again: it finishes the switch, and starts what it had stopped",
         )
 
     async def _back(
@@ -137,14 +183,15 @@ class _Switch:
     ) -> DasctlError:
         """The servers run again with the release from before; the error says so, or what could not be done."""
         left: list[str] = []
-        back_to = self._was()
+        back_to = self._named(self.was if switched else self.there.current)
         try:
-            if switched and self.there.current is not None:
+            if switched and self.was is not None:
                 self._raise(await self._stop(stopped, []))
-                await self._point(self.there.current, self.to)
+                await self._point(self.was, self.to)
             self._raise(await self._start(stopped))
             if drained:
                 self._raise(await self._aside("undrain", []))
+            switch_notes.forget(self.upgrading.ctx, self.node)
         except DasctlError as error:
             left.append(f"and the way back failed: {error.message}")
         if not left:
@@ -152,21 +199,20 @@ class _Switch:
             left = [f"back to {back_to}{again}" if switched else f"it stays with {back_to}{again}"]
         return OperationFailed("\n".join([cause.message, f"node {self.node}: {left[0]}"]), hint=cause.hint)
 
-    def _was(self) -> str:
-        link = self.there.current
+    def _named(self, link: str | None) -> str:
         return releases.version_of(self.upgrading.domain, link) or link or "no release"
 
     async def _point(self, to: str, was: str | None) -> None:
         up = self.upgrading
         await switch(up.ctx, up.domain, self.node, self.link, to, was=was, at=self.there.standing)
 
-    async def _aside(self, which: str, done: list[str]) -> Mapping[str, DasctlError | None]:
+    async def _aside(self, which: Which, done: list[str]) -> Mapping[str, DasctlError | None]:
         up = self.upgrading
-        if not self.users:
+        names = self.users if which == "drain" else self.members
+        if not names:
             return {}
-        done.extend(self.users)
-        kind = "drain" if which == "drain" else "undrain"
-        return await put_aside(up.ctx, up.domain, self.node, self.link, self.users, kind)  # type: ignore[arg-type]
+        done.extend(names)
+        return await put_aside(up.ctx, up.domain, self.node, self.link, names, which)
 
     async def _stop(self, names: Sequence[str], stopped: list[str]) -> Mapping[str, DasctlError | None]:
         stopped.extend(names)
