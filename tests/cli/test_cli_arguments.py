@@ -453,3 +453,21 @@ def test_help_of_the_whole(dasctl: Any, capsys: pytest.CaptureFixture[str]) -> N
         for name in commands:
             assert f"\n  {name} " in page
     assert all(len(line) <= 100 for line in page.splitlines())
+
+
+@pytest.mark.parametrize(("columns", "most"), [(100, 1), (80, 2)])
+def test_help_of_the_whole_can_be_taken_in_at_a_glance(
+    dasctl: Any, columns: int, most: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert dasctl("--help").code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    listed = lines[lines.index(f"{PANELS[0][0]}:") : lines.index("Options:")]
+    names = {name for _, commands in PANELS for name in commands}
+    starts = [at for at, line in enumerate(listed) if line[2:3].isalpha() and line.split()[0] in names]
+    assert len(starts) == len(names)
+    for start, end in zip(starts, [*starts[1:], len(listed)], strict=True):
+        more = [line for line in listed[start + 1 : end] if line.startswith("   ")]
+        assert len(more) < most, "\n".join([listed[start], *more])
+        assert len(listed[start].split()) > 2  # the summary begins beside the name
