@@ -112,8 +112,8 @@ def _done(row: dict[str, Any], dry_run: bool) -> tuple[str, str]:
 def _answer(item: dict[str, Any], dry_run: bool) -> str:
     """What becomes of a file that was changed on the node."""
     if dry_run:
-        return "would be " + str(item["action"])
-    return item["action"] + (", the file is kept in %s" % item["aside"] if item.get("aside") else "")
+        return "would be %s" % item["action"]
+    return "%s%s" % (item["action"], ", the file is kept in %s" % item["aside"] if item.get("aside") else "")
 
 
 def _counts(row: dict[str, Any]) -> str:
