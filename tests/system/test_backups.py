@@ -141,3 +141,17 @@ def test_in_the_place_of_a_domain_that_went_wrong(cluster: Cluster) -> None:
     cluster.json("sync-domain")
     assert (cluster.folder("web1") / "docroot/index.html").read_text() == "<h1>hello</h1>\n"
     assert len(cluster.json("list-backups").json["results"]) == 1
+
+
+def test_who_still_stands_in_the_old_folder_is_told(cluster: Cluster) -> None:
+    """A shell in the domain's folder stands in the old one after the swap: nothing may be administered from there."""
+    cluster.json("backup-domain")
+    (listed,) = cluster.json("list-backups").json["results"]
+    run = cluster.json("restore-domain", Path(listed["file"]).name, "--force")
+    old = Path(run.json["results"][0]["before"])
+    refused = cluster.run("list-instances", domain=old)
+    assert refused.code == 2, str(refused)
+    assert f"{old} is the domain no more" in refused.err
+    assert f"cd {cluster.root}" in refused.err
+    (old / ".dasctl/replaced").unlink()
+    assert cluster.run("verify-domain", domain=old).code == 0

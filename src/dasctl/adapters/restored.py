@@ -30,7 +30,7 @@ from dasctl.adapters import backup_reading
 from dasctl.adapters.durable import sync_file_system, sync_path
 from dasctl.adapters.history import SqliteHistory
 from dasctl.adapters.objects import FolderObjects
-from dasctl.adapters.store import GITIGNORE, YamlStore, find_domain
+from dasctl.adapters.store import GITIGNORE, REPLACED, YamlStore, find_domain
 from dasctl.core.backups import Before, Beside, Facts
 from dasctl.core.domain import FILE
 from dasctl.errors import DasctlError, OperationFailed, UsageError
@@ -114,6 +114,7 @@ class FolderRestoring:
             old = None
             if was_there:
                 old = _exchanged(beside.folder, root, now)
+                _marked(old, root)
                 _kept_along(old, root)
             else:
                 beside.folder.rename(root)  # where nothing is, or an empty folder
@@ -171,7 +172,9 @@ def _mended(root: Path) -> None:
     """Bring to its end, or back, what a killed restore left: the old domain lies beside, under a passing name."""
     folder = _beside(root)
     if folder.is_dir() and (folder / FILE).is_file() and not _is_laid_out(folder):
-        folder.rename(_name_before(root, time.time()))
+        old = _name_before(root, time.time())
+        folder.rename(old)
+        _marked(old, root)
         with contextlib.suppress(FileNotFoundError):
             (root / MARK).unlink()
     elif not root.exists() and _is_laid_out(folder):
@@ -215,6 +218,12 @@ def _swapped(one: Path, other: Path) -> bool:
     if number in _CANNOT:
         return False
     raise OSError(number, os.strerror(number), str(other))
+
+
+def _marked(old: Path, root: Path) -> None:
+    """Say in the old one what took its place: a shell that stood in the domain's folder stands there now."""
+    with contextlib.suppress(OSError):
+        (old / REPLACED).write_bytes(os.fsencode(root))
 
 
 def _kept_along(old: Path, root: Path) -> None:

@@ -6,6 +6,7 @@ What lives here: files. What must not: the meaning of entries (`core/`), the not
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FOLDERS = ("config", "applications", "lib", "docroot")
 VARIABLE = "DASCTL_DOMAIN"
 GITIGNORE = ".dasctl/\n"
+REPLACED = Path(".dasctl") / "replaced"  # in a folder that a restore put aside: what took its place
 
 
 class YamlStore:
@@ -184,12 +186,25 @@ def find_domain(start: Path, explicit: str | Path | None, env: Mapping[str, str]
             root = _absolute(start / Path(given).expanduser())
             if not (root / FILE).is_file():
                 raise _between(root) or not_found(f"{root} ({origin}) is not a domain: it has no {FILE}")
-            return root
+            return _in_force(root)
     start = _absolute(start)
     for folder in (start, *start.parents):
         if (folder / FILE).is_file():
-            return folder
+            return _in_force(folder)
     raise not_found(f"no domain in {start} or above it: no folder there holds {FILE}")
+
+
+def _in_force(root: Path) -> Path:
+    """`root`, unless a restore put another folder in its place. Who went on with the old one would act behind its back."""
+    try:
+        now = os.fsdecode((root / REPLACED).read_bytes())
+    except OSError:
+        return root
+    raise DomainNotFound(
+        f"{root} is the domain no more: a restore put another folder in its place, {now}",
+        hint=f"cd {shlex.quote(now)} (a shell that stood in the domain's folder stands in the old one now); "
+        f"to go on with the old one all the same: rm {shlex.quote(str(root / REPLACED))}",
+    )
 
 
 def _between(root: Path) -> DomainNotFound | None:
