@@ -201,7 +201,26 @@ def test_what_takes_the_place_of_another_knows_what_that_left_half_done():
     ]
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b'{"format": 1}', b"\xff", b'{"format": 1, "members": 3}'])
+def test_any_name_and_any_message_are_kept():
+    change = rollout("web1").moved("web1", State.FAILED, message="lib/\udcff: changed ☃\n\0")
+    change = replace(change, line="deploy '\udce4.war' --rolling")
+    assert decoded(change.encoded()) == change
+    assert change.encoded().isascii()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        b"[" * 100_000,
+        b"3",
+        b'{"format": "1"}',
+        b'{"format": 1}',
+        b"\xff",
+        b'{"format": 1, "members": 3}',
+    ],
+)
 def test_what_is_damaged_is_told(data):
     with pytest.raises(OperationFailed, match="cannot be read"):
         decoded(data)

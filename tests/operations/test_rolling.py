@@ -100,6 +100,18 @@ def test_the_server_is_given_the_time_that_its_config_says(tmp_path):
         cluster.end()
 
 
+@pytest.mark.parametrize("typed", ["restart-instance web1 --comment 'cut o", "restart-instance \udcff"])
+def test_whatever_was_typed_is_kept(tmp_path, typed):
+    cluster = Cluster(tmp_path)
+    cluster.world.away("n1")
+    ctx = cluster.world.context(typed)
+    outcome = asyncio.run(restart(ctx, ["web1"], command="restart-instance", rolling=Rolling()))
+    assert outcome.exit_code == 4
+    cluster.world.back("n1")
+    assert "started" in cluster.run("restart-instance web1 --resume")
+    cluster.end()
+
+
 def test_which_batch_is_told_while_it_goes_on(cluster):
     cluster.world.events.clear()
     cluster.run("restart-cluster web --rolling --batch 3")

@@ -9,6 +9,7 @@ is kept. What must not: links, files, time. `operations/rolling.py` acts, and wr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -258,8 +259,8 @@ class Rollout:
         )  # fmt: skip
 
     def encoded(self) -> bytes:
-        """As it is kept: JSON, indented for people."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
+        """As it is kept: JSON in ASCII, indented for people; what was typed and said may hold any bytes."""
+        return json.dumps(msgspec.to_builtins(self), indent=1).encode("ascii") + b"\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,10 +271,11 @@ class _Head:
 def decoded(data: bytes) -> Rollout:
     """What was kept. Raises FormatTooNew, OperationFailed where it is damaged."""
     try:
-        if msgspec.json.decode(data, type=_Head).format > FORMAT:
+        found = json.loads(data)
+        if msgspec.convert(found, _Head).format > FORMAT:
             raise FormatTooNew(".dasctl/rolling was written by a newer dasctl", hint="use that dasctl")
-        return msgspec.json.decode(data, type=Rollout)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.convert(found, Rollout)
+    except (ValueError, RecursionError) as error:
         raise OperationFailed(
             f".dasctl/rolling, where an unfinished rolling change is kept, cannot be read: {error}",
             hint="look at the servers with list-instances; --rolling --anew forgets it",

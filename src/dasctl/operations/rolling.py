@@ -130,7 +130,11 @@ def _begun(
 
 def _line(typed: str) -> str:
     """The command as it may be typed again with `--resume` or `--anew`."""
-    return shlex.join(word for word in shlex.split(typed) if word not in ("--anew", "--resume"))
+    try:
+        words = shlex.split(typed)
+    except ValueError:
+        return typed  # it was too long, and its end is missing
+    return shlex.join(word for word in words if word not in ("--anew", "--resume"))
 
 
 def _can_be_taken_back(ctx: Context, rollout: Rollout) -> None:
