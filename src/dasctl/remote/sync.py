@@ -223,7 +223,7 @@ class Syncing:
             work.overlay = overlay.look(work.place, work.kept, work.digests, read_all, matches)
         work.alike = not read_all and work.nothing_differs()
         if work.alike:
-            work.seen, work.plan = tree.Seen(), compare.Plan()
+            work.seen, work.plan, work.compared = tree.Seen(), compare.Plan(), None
             self._check_plan(work)
             return
         work.ancestor = work.kept.ancestor()
@@ -238,6 +238,10 @@ class Syncing:
             )
             self._find_out(work, wanted, read_all)
         _all_in_sight(work, wanted, matches)
+        plain = matches is None and work.keep is None and not request["full"]
+        if plain and work.looks_as_before(wanted):
+            self._check_plan(work)
+            return
         work.plan = compare.plan(
             work.ancestor,
             wanted,
@@ -250,6 +254,7 @@ class Syncing:
         )
         if matches is not None:
             work.carry_exceptions(matches)
+        work.compared = (work.ancestor, wanted, work.seen) if plain else None
         self._check_plan(work)
 
     def _find_out(self, work: Work, wanted: dict[bytes, bytes], read_all: bool) -> None:

@@ -35,6 +35,10 @@ class Seen:
         self.problems: list[tuple[bytes, str]] = []
         self.unseen: list[bytes] = []  # folders that could not be listed
 
+    def equals(self, other: Seen) -> bool:
+        """Whether another walk found the same."""
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
 
 def walk(
     handles: by_handle.Handles,

@@ -47,6 +47,8 @@ class Work:
         )
         self.overlay = overlay.Overlay()
         self.plan = compare.Plan()
+        # What `plan` was made of, where it was made of nothing else:
+        self.compared: tuple[dict[bytes, bytes], dict[bytes, bytes], tree.Seen] | None = None
         self.fresh: Fresh | None = None  # what is made for the plan
         self.keep: Condition | None = None  # what belongs to the node once it was made
         self.deletion: dict[str, int] | None = None  # so much goes that it is worth a question
@@ -101,6 +103,13 @@ class Work:
         there = [name.partition("/")[0] for name in self.kept.parts]
         areas = [area.encode() for area in dict.fromkeys((*there, *self.areas))]
         return tree.is_as_known(self.place.handles, areas, self.kept.parts.values())
+
+    def looks_as_before(self, wanted: dict[bytes, bytes]) -> bool:
+        """Whether a further look has found what the last one found, so that its plan is the same."""
+        if self.compared is None:
+            return False
+        ancestor, before, seen = self.compared
+        return seen.equals(self.seen) and before == wanted and ancestor == self.ancestor
 
     def spread(self) -> None:
         """Fill `ancestor` and `seen`, where they were not needed so far: others look for contents there."""
