@@ -8,6 +8,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -68,12 +69,11 @@ def format_of(data: dict[str, Any]) -> int | None:
 def _pruned(data: dict[str, Any], shape: Any) -> dict[str, Any]:
     """Without the keys of structs that hold nothing: `properties:` with nothing behind it is no properties."""
     result: dict[str, Any] = {}
-    hints = {field.encode_name: field.type for field in fields(shape)}
+    holds = _structs_of(shape)
     for key, value in data.items():
         if value is None:
             continue
-        inner = _struct_in(hints.get(key))
-        entries = _entry_type(hints.get(key))
+        inner, entries = holds.get(key, (None, None))
         if inner is not None and isinstance(value, dict):
             result[key] = _pruned(value, inner)
         elif entries is not None and isinstance(value, dict):
@@ -84,6 +84,12 @@ def _pruned(data: dict[str, Any], shape: Any) -> dict[str, Any]:
         else:
             result[key] = value
     return result
+
+
+@cache
+def _structs_of(shape: type[Struct]) -> dict[str, tuple[type[Struct] | None, type[Struct] | None]]:
+    """For each key of a struct: the struct that it holds, and that of its entries. Asked for once per entry of a domain."""
+    return {field.encode_name: (_struct_in(field.type), _entry_type(field.type)) for field in fields(shape)}
 
 
 def _struct_in(hint: Any) -> type[Struct] | None:
