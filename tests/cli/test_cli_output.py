@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dasctl.cli.text import width
 from dasctl.core.outcome import Outcome, Problem, Result, failed, summed_up
 from dasctl.errors import DomainLocked, ExitCode, GuardRefused, InvalidDomain, OperationFailed
 
@@ -283,7 +284,7 @@ def test_a_list_for_scripts(dasctl: Any) -> None:
     rows = dasctl("list-instances", "--terse", outcome=instances()).out.splitlines()
     assert rows[0].split("\t") == [
         "web1", "web", "n1", "web.example.com", "running", "4711", "2026-11-20T10:00:00Z", "7", "true", "-", "-",
-        "-",
+        "-", "-",
     ]  # fmt: skip
 
 
@@ -315,6 +316,55 @@ def test_a_narrow_terminal_gets_blocks(dasctl: Any, monkeypatch: pytest.MonkeyPa
     ran = dasctl("list-instances", outcome=instances(), terminal=True)
     assert max(len(line) for line in ran.out.splitlines()) <= 40
     assert ran.out.splitlines()[:3] == ["web1", "  cluster: web", "  node: n1"]
+
+
+LONG_SUMMARY = "set clusters.web.property.http.port=9090, " * 5
+STORY = [
+    ("deploy build/shop.war --target web --name shop:1.4.2 --force --rolling --batch 25%", LONG_SUMMARY, []),
+    (
+        "sync-domain",
+        "the domain as it was first seen",
+        ["web[1-3] (sync-cluster web --max-failures 2)", "jobs1"],
+    ),
+    ("日本語" * 30, "日本語" * 30, []),
+]
+
+
+def story() -> Any:
+    rows = [
+        Result(
+            status="ok",
+            fields={
+                "revision": 120 - at, "when": "2026-11-20T10:00:00Z", "who": "anna", "host": "das.example.com",
+                "command": command, "summary": summary, "failed_on": failed,
+            },
+        )
+        for at, (command, summary, failed) in enumerate(STORY)
+    ]  # fmt: skip
+    return summed_up("history", rows, changed=True)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120, 500])
+def test_a_revision_stays_on_a_line(dasctl: Any, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = dasctl("history", outcome=story(), terminal=True).out.splitlines()
+    assert len(lines) == 4
+    assert max(width(line) for line in lines) <= columns
+    assert ("das.example.com" in lines[1]) == (columns > 120)
+    assert ("…" in lines[1]) == (columns < 500)
+    assert re.search(r"119 .* sync-domain +the domain", lines[2])
+
+
+def test_a_revision_has_a_line_where_it_is_piped_and_all_of_it_with_long(dasctl: Any) -> None:
+    lines = dasctl("history", outcome=story()).out.splitlines()
+    assert len(lines) == 4
+    assert max(width(line) for line in lines) < 260
+    assert all(line.count("…") == 2 for line in lines[1:4:2])
+    long = dasctl("history", "--long", outcome=story()).out
+    assert LONG_SUMMARY.strip(", ") in long
+    assert STORY[0][0] in long
+    assert LONG_SUMMARY.strip(", ") in dasctl("history", "--json", outcome=story()).out
 
 
 def test_an_edit_shows_the_host_key(dasctl: Any) -> None:

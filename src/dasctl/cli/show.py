@@ -154,7 +154,12 @@ def _show_rows(outcome: Outcome, results: Sequence[Result], screen: Screen, *, l
         ]
         for result in results
     ]
-    print_rows(rows, screen, headings=[*(column.heading for column in columns), ""])
+    headings = [*(column.heading for column in columns), ""]
+    if outcome.command == "history" and not long:
+        from dasctl.cli import history_screen
+
+        headings, rows = history_screen.fitted(headings, rows, screen.columns)
+    print_rows(rows, screen, headings=headings)
 
 
 def _show_checks(outcome: Outcome, screen: Screen) -> None:

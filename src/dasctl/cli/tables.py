@@ -76,7 +76,7 @@ def as_names(value: Any, now: float) -> str:
 def as_command(value: Any, now: float) -> str:
     """What somebody typed, as far as it fits beside the other columns; `--json` has all of it."""
     typed = as_text(value, now)
-    return typed if len(typed) <= COMMAND_COLUMNS else typed[: COMMAND_COLUMNS - 1] + "…"
+    return text.cut(typed, COMMAND_COLUMNS)
 
 
 def as_sentences(value: Any, now: float) -> str:
@@ -218,7 +218,7 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("when", as_moment),
         _column("who"),
         _column("host"),
-        _column("command", as_command),
+        _column("command"),
         _column("summary"),
         _column("failed_on", as_sentences),
         _column("restorable", long=True),
@@ -227,7 +227,17 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("digest", as_digest, long=True),
     ),
 }
-_READERS = ("get", "list", "verify-domain", "explain", "member-key", "diff-instance", "diff", "show-revision", "dump")
+_READERS = (
+    "get",
+    "list",
+    "verify-domain",
+    "explain",
+    "member-key",
+    "diff-instance",
+    "diff",
+    "show-revision",
+    "dump",
+)
 READING = frozenset((*LISTS, *_READERS))  # they never change a state
 
 _SYNCHRONISATION = (

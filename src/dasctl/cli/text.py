@@ -57,6 +57,18 @@ def width(text: str) -> int:
     return sum(_char_width(char) for char in text)
 
 
+def cut(text: str, columns: int) -> str:
+    """`text` where it takes no more than `columns`, or else its beginning and `…`."""
+    if width(text) <= columns:
+        return text
+    taken, room = 0, columns - 1
+    for at, char in enumerate(text):
+        taken += _char_width(char)
+        if taken > room:
+            return text[:at].rstrip() + "…"
+    return text
+
+
 def _char_width(char: str) -> int:
     if unicodedata.combining(char):
         return 0
