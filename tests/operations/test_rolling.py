@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -123,7 +124,9 @@ def test_which_batch_is_told_while_it_goes_on(cluster):
 
 def test_contents_travel_while_the_server_still_serves(cluster):
     cluster.world.events.clear()
-    cluster.run(f"{ROLL} --batch 4")
+    cluster.put("docroot/film.mp4", random.Random(1).randbytes(100_000))
+    rows = cluster.json(f"{ROLL} --batch 4")["results"]
+    assert all(row["bytes_sent"] > 100_000 for row in rows)
     phases = [event.phase for event in cluster.world.events if event.instance == "web1"]
     assert phases.index("sending") < phases.index("draining") < phases.index("stopping")
     assert "sending" not in phases[phases.index("stopping") :]
@@ -427,7 +430,7 @@ class Mortal:
         self._kept.clear()
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 5, 6, 7, 9, 11, 14])
+@pytest.mark.parametrize("after", [0, 1, 3, 5, 7, 10, 14])
 def test_a_kill_after_any_transition_is_resumed(cluster, after):
     """Two in a batch; the last thing that the process did was to write down a transition."""
     ctx = replace(
@@ -492,7 +495,7 @@ def test_what_cannot_be_taken_back_is_not_begun(cluster):
     assert cluster.world.rollouts.data is None
 
 
-@pytest.mark.parametrize("after", [13, 14, 16, 18, 22, 25])
+@pytest.mark.parametrize("after", [13, 14, 18, 25])
 def test_a_kill_on_the_way_back_is_resumed(cluster, after):
     cluster.put("lib/a.jar", b"bad for web2")
     ctx = replace(cluster.world.context(ROLL), rollouts=Mortal(cluster.world.rollouts, after))

@@ -63,6 +63,7 @@ class Visit:
     errors: dict[str, Problem] = field(default_factory=dict)
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)  # bytes that were staged
     standing: dict[str, Standing | None] = field(default_factory=dict)
 
     async def carried_out(self, instances: Sequence[str]) -> None:
@@ -107,6 +108,7 @@ class Visit:
             return {}
         told: dict[str, Mapping[str, Any]] = {}
         for name, course in (await staged_ahead(self.batch.run, self.node, self.link, names)).items():
+            self.sent[name] = course.sent
             if course.error is not None:
                 self._fail(name, course.error)
             elif course.verdict is not None:
@@ -197,6 +199,7 @@ class Visit:
         for row in await run.node(self.node, self.link, names):
             name = str(row.instance)
             self.columns[name] |= row.fields
+            self.columns[name]["bytes_sent"] = row.fields.get("bytes_sent", 0) + self.sent.pop(name, 0)
             self.statuses[name] = row.status
             if row.error is None:
                 self.standing[name] = run.now.revision.standing
