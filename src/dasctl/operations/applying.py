@@ -8,12 +8,12 @@ synchronisation is (`synchronising.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from dasctl.core.domain import Criterion, Deviations, Domain
-from dasctl.core.outcome import Problem, Result, status_of_error
+from dasctl.core.outcome import FAILED, Problem, Result, status_of_error
 from dasctl.core.rolling import Rolling
 from dasctl.core.rollout import Ordered, Restart
 from dasctl.operations.commanding import Answer, command
@@ -67,23 +67,33 @@ async def apply(
         together=together, verify=verify, yes=yes,
     )  # fmt: skip
     look = look or partial(current, ctx, domain=domain, criterion=criterion)
-    steps = Steps(restart=restart)
+    steps = Steps(restart=restart, barred=await _barred(ctx, domain, names, restart))
     return await synchronise(
         ctx, domain, names, options, look, reload=reload and restart != "always", steps=steps.node
     )
 
 
+async def _barred(ctx: Context, domain: Domain, names: Sequence[str], restart: Restart) -> Mapping[str, str]:
+    """The running servers that `max-skew` forbids to start again, and why."""
+    if restart == "never" or domain.domain.max_skew is None:
+        return {}
+    from dasctl.operations import skews  # of use to few domains
+
+    return (await skews.judged(ctx, domain, names, those="up")).refused
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """The way of one node: synchronise, stop what has to be restarted, start it again."""
+    """The way of one node: synchronise, stop what has to be restarted, start it again. `barred` must not be started."""
 
     restart: Restart
+    barred: Mapping[str, str] = field(default_factory=dict)
 
     async def node(
         self, run: Synchronisation, node: str, link: Link, instances: Sequence[str]
     ) -> Sequence[Result]:
         """One result per instance; one whose step failed takes no further step."""
-        rows = await run.node(node, link, instances)
+        rows = [self._allowed(row) for row in await run.node(node, link, instances)]
         going = [row.instance for row in rows if row.good and row.instance is not None]
         if self.restart == "never" or not going:
             return rows
@@ -92,6 +102,17 @@ class Steps:
         down = [name for name in going if stopped[name].done]
         started = await request(words.START, down, {"wait": True}) if down else {}
         return [_row(link, row, stopped, started) for row in rows]
+
+    def _allowed(self, row: Result) -> Result:
+        """A server that could not be started again is not stopped: it has its files, and runs on with the old ones."""
+        why = self.barred.get(row.instance or "")
+        if not row.good or why is None:
+            return row
+        problem = Problem(
+            message=f"synchronised, but not restarted: {why}",
+            hint="bring the nodes nearer to each other with upgrade-node, or raise domain: max-skew",
+        )
+        return replace(row, status=FAILED, error=problem)
 
 
 async def _asked(
