@@ -462,3 +462,16 @@ def test_a_hint_of_several_lines_can_be_copied(dasctl: Any) -> None:
     error = OperationFailed("web1 died", hint="by hand: sh -c 'a\nb'")
     ran = dasctl("start-instance", "web1", outcome=failed("start-instance", error))
     assert ran.err == "dasctl: web1 died\n  hint: by hand: sh -c 'a\n  b'\n"
+
+
+def test_a_backup_of_the_domain_is_listed_by_the_name_that_restoring_needs(dasctl: Any) -> None:
+    made = {"made": "2026-11-20T10:00:00Z", "domain": "shop", "revision": 8, "history": True, "size": 64_300}
+    rows = [
+        Result(status="ok", fields={**made, "file": f"{folder}/shop-20261121T163230Z-r8.tar.gz"})
+        for folder in ("/srv/shop/.dasctl/backups", "/mnt/backups")
+    ]
+    outcome = summed_up("list-backups", rows, changed=True)
+    own, other = dasctl("list-backups", outcome=outcome).out.splitlines()[1:]
+    assert own.endswith("62.8 KiB  shop-20261121T163230Z-r8.tar.gz")
+    assert other.endswith(" /mnt/backups/shop-20261121T163230Z-r8.tar.gz")
+    assert "/srv/shop/.dasctl/backups/" in dasctl("list-backups", "--terse", outcome=outcome).out

@@ -12,10 +12,11 @@ from dasctl.cli import text
 
 # What people wrote may be of any length. These are their columns where nobody says how wide it may become.
 MOST: Mapping[str, int] = {"command": 44, "summary": 72, "failed on": 72}
+WEIGHTS: Mapping[str, int] = {"command": 2, "summary": 3, "failed on": 2}  # what changed is the story
 LEAST = 12  # columns of such a cell that still says something
 ENOUGH = 24  # columns of such a cell; below that the host has to go, which `--long` has, too
 GAP = 2
-SECONDS = len(":00")  # of a moment; the first thing that is not needed
+YEAR, SECONDS = len("2026-"), len(":00")  # of a moment: what is not needed first
 
 
 def fitted(
@@ -32,11 +33,19 @@ def fitted(
         table = [[*row[:at], *row[at + 1 :]] for row in table]
     names = table[0]
     if _taken(table) > columns and "when" in names:
-        at = names.index("when")
-        table = [names, *([*row[:at], row[at][:-SECONDS], *row[at + 1 :]] for row in table[1:])]
-    free = _free(names)
+        table = _with_short_moments(table, names.index("when"), columns)
+    free = {at: names[at] for at in _free(names)}
+    room = max(_room(table, names, columns), LEAST * len(free))
     natural = {at: _widest(table, at) for at in free}
-    return names, _cut(table[1:], _shared(natural, max(_room(table, names, columns), LEAST * len(free))))
+    return names, _cut(table[1:], _shared(natural, {at: WEIGHTS[name] for at, name in free.items()}, room))
+
+
+def _with_short_moments(table: list[list[str]], at: int, columns: int) -> list[list[str]]:
+    """The same with minutes; and without the year, where it is one and the same and there is little room."""
+    names, *rows = table
+    tight = _room(table, names, columns) < ENOUGH * len(_free(names))
+    begin = YEAR if tight and len({row[at][:YEAR] for row in rows}) == 1 else 0
+    return [names, *([*row[:at], row[at][begin:-SECONDS], *row[at + 1 :]] for row in rows)]
 
 
 def _free(headings: Sequence[str]) -> list[int]:
@@ -64,11 +73,12 @@ def _room(table: Sequence[Sequence[str]], headings: Sequence[str], columns: int)
     )
 
 
-def _shared(natural: Mapping[int, int], room: int) -> dict[int, int]:
-    """`room` divided: whoever needs less than an equal share leaves the rest to the others."""
+def _shared(natural: Mapping[int, int], weights: Mapping[int, int], room: int) -> dict[int, int]:
+    """`room` divided by weights: whoever needs less than its share leaves the rest to the others."""
     widths: dict[int, int] = {}
-    for at, wanted in sorted(natural.items(), key=lambda item: item[1]):
-        widths[at] = min(wanted, room // (len(natural) - len(widths)))
+    for at in sorted(natural, key=lambda at: natural[at] / weights[at]):
+        left = sum(weight for other, weight in weights.items() if other not in widths)
+        widths[at] = min(natural[at], room * weights[at] // left)
         room -= widths[at]
     return widths
 

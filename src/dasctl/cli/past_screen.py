@@ -45,7 +45,8 @@ def _show_revision(fields: Mapping[str, Any], screen: Screen) -> None:
         ("summary", text.plain(str(fields["summary"]))),
         ("digest", f"{fields['digest'][:12]} (epoch {fields['epoch']}, config id {fields['config_id']})"),
     ):
-        screen.line(f"  {label}: {value}")
+        for line in _fitted(f"  {label}: {value}", screen, words=label == "summary"):
+            screen.line(line)
     for outcome in fields["outcomes"]:
         _show_outcome(outcome, screen)
     changes = fields["changes"]
@@ -56,6 +57,13 @@ def _show_revision(fields: Mapping[str, Any], screen: Screen) -> None:
         f"{text.count(len(changes), 'change')}, {before}:" if changes else f"no file changed {before}"
     )
     _show_changes(changes, screen)
+
+
+def _fitted(line: str, screen: Screen, *, words: bool) -> list[str]:
+    """A line of prose in lines that fit on a terminal; what may be copied (`words` False) stays one."""
+    if not words or screen.columns is None or text.width(line) <= screen.columns:
+        return [line]
+    return text.wrapped(line.strip(), screen.columns, first="  ", rest="    ")
 
 
 def _show_outcome(outcome: Mapping[str, Any], screen: Screen) -> None:

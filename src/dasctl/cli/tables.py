@@ -95,6 +95,12 @@ def as_path(value: Any, now: float) -> str:
     return ABSENT if value is None else text.path_text(str(value))
 
 
+def as_backup(value: Any, now: float) -> str:
+    """A backup: of those in the domain's own folder the name, which is what `restore-domain` needs."""
+    shown = as_path(value, now)
+    return shown.rpartition("/")[2] if shown.rpartition("/")[0].endswith("/.dasctl/backups") else shown
+
+
 def as_modtime(value: Any, now: float) -> str:
     """A modtime in nanoseconds as local date and time; one that no calendar has as the number that it is."""
     if not isinstance(value, int):
@@ -209,7 +215,7 @@ LISTS: dict[str, tuple[Column, ...]] = {
         _column("revision"),
         _column("history"),
         _column("size", as_size),
-        _column("file", as_path),
+        _column("file", as_backup),
         _column("when", as_moment, title="revision of", long=True),
         _column("who", long=True),
     ),

@@ -82,14 +82,16 @@ def _where(dump: Dump) -> Iterator[str]:
     if isinstance(at, Mapping):
         who = f"{at.get('who', '')} on {at.get('host', '')}" if at.get("who") else "unknown"
         yield f"revision     {at.get('revision')} of {_moment(at.get('when'))} by {who}: {at.get('command', '')}"
-        yield f"epoch        {at.get('epoch')}, config id {at.get('config_id')}, digest {str(at.get('digest'))[:12]}"
+        number = at.get("config_id")
+        config_id = f"{number:08x}" if isinstance(number, int) else number
+        yield f"epoch        {at.get('epoch')}, config id {config_id}, digest {str(at.get('digest'))[:12]}"
     else:
         yield "revision     none: never synchronised"
     record = _table(dump, "record")
     for key in ("pid", "since", "ready", "stopped", "exit"):
         if record.get(key) not in (None, ""):
             value = _moment(record[key]) if key in ("since", "stopped") else record[key]
-            yield f"{key:<12} {value}"
+            yield f"{key:<12} {'yes' if value is True else value}"
 
 
 def _node(node: Dump) -> Iterator[str]:
@@ -151,7 +153,7 @@ def _sockets(dump: Dump) -> Iterator[str]:
             case [peer, state, count]:
                 yield f"{state!s:<12} {count!s:>5} with {peer}"
     yield (
-        f"{dump.get('sockets')} sockets in all; {_size(dump.get('unread'))} came and were not read, "
+        f"in all: {dump.get('sockets')}; {_size(dump.get('unread'))} came and were not read, "
         f"{_size(dump.get('unsent'))} were not yet sent"
     )
 
