@@ -247,6 +247,16 @@ def test_limits_on_size_and_count(tmp_path: Path) -> None:
     unpacked(zipped(tmp_path / "fits" / "a.zip", *members), bytes=50, files=10)
 
 
+def test_folders_in_folders_without_end(tmp_path: Path) -> None:
+    deep = "d/" * 256
+    refused(zipped(tmp_path / "a.zip", (f"{deep}f", b"")), "", "more than 256 folders deep")
+    refused(tarred(tmp_path / "a.tgz", (tar_info(f"{deep}f"), b"")), "", "more than 256 folders deep")
+    with pytest.raises(ArchiveRefused) as caught:
+        unpacked(zipped(tmp_path / "b.zip", ("d/" * 1500 + "f", b"")))
+    assert " ... " in str(caught.value) and len(str(caught.value)) < 800
+    assert tree_of(unpacked(zipped(tmp_path / "c.zip", (deep[2:] + "f", b""))))
+
+
 def test_a_size_that_lies_is_not_believed(tmp_path: Path) -> None:
     """The claimed size is 10; what comes out counts, and what does not fit its checksum is refused."""
     data = b"\0" * 5000

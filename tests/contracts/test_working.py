@@ -456,6 +456,22 @@ def test_folders_that_may_not_be_written_to_are_opened_and_closed_again(disk: Di
     assert disk.left() == []
 
 
+def test_what_lies_deeper_than_calls_can_go_is_removed(disk: Disk) -> None:
+    """What stays behind stops every command that comes after."""
+
+    def grown(folder: int) -> None:
+        for _ in range(1100):
+            os.mkdir("d", dir_fd=folder)
+            inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        os.close(folder)
+
+    with disk.working_of().making() as folder:
+        grown(os.open(folder, os.O_RDONLY))
+    assert disk.left() == []
+
+
 def test_what_belongs_to_somebody_else_is_found_out_before_anything_changes(disk: Disk) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give files away")

@@ -177,19 +177,27 @@ class Disk:
         self.sync(MAKING)
 
     def remove(self, path: bytes) -> None:
-        """Remove what is at `path` with all that is in it, also from folders that their owner may not write to."""
-        seen = self.lstat(path)
-        if seen is None:
-            return
-        if not stat.S_ISDIR(seen.st_mode):
-            self.unlink(path)
-            return
-        if seen.st_mode & OWNER != OWNER:
-            self.chmod(path, OWNER)
-        for inside in os.listdir(self.handles.folder(path)):
-            self.remove(path + b"/" + os.fsencode(inside))
-        self.handles.forget()
+        """Remove what is at `path` with all that is in it, also from folders that their owner may not write to.
+
+        However deep they lie in each other: a call per level would end at Python's limit, and with it every command.
+        """
+        pending = [(path, False)]
+        while pending:
+            path, emptied = pending.pop()
+            if emptied:
+                self._rmdir(path)
+            elif (seen := self.lstat(path)) is not None and not stat.S_ISDIR(seen.st_mode):
+                self.unlink(path)
+            elif seen is not None:
+                if seen.st_mode & OWNER != OWNER:
+                    self.chmod(path, OWNER)
+                pending.append((path, True))
+                names = os.listdir(self.handles.folder(path))
+                pending.extend((path + b"/" + os.fsencode(name), False) for name in names)
+
+    def _rmdir(self, path: bytes) -> None:
         self._before(f"remove {printable(path)}")
+        self.handles.forget()
         folder, name = self.handles.parent(path)
         os.rmdir(name, dir_fd=folder)
 

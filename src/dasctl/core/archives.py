@@ -26,8 +26,10 @@ MOST_RATIO = 200  # unpacked bytes for one of the archive's: zeros make 1,000, t
 FREE_OF_RATIO = 64 << 20  # bytes that any archive may unpack to, however small it is
 PER_MEMBER = 4096  # bytes of a tar that are nobody's content: headers and padding
 MOST_PATH = paths.MAX_PATH - 512  # bytes: the folder that it is unpacked into has a path, too
+MOST_DEEP = 256  # folders in each other: real ones have some dozens, and tools that call themselves per level end at 1,000
 MOST_TARGET = 4095  # bytes of a link's target, PATH_MAX of Linux without its NUL
 
+MOST_TOLD = 600  # bytes of a name in a message: twice what a file's name can have, and something
 FILE, FOLDER, LINK, HARD_LINK = "f", "d", "l", "h"
 _WORDS = {FILE: "a file", FOLDER: "a folder", LINK: "a link", HARD_LINK: "a hard link"}
 _ROOT = b""
@@ -120,7 +122,7 @@ class Judge:
 
     def refusal(self, why: str, *, hint: str = "") -> ArchiveRefused:
         """The refusal that names the present member."""
-        name = printable(self._now) if self._now else "a member without a name"
+        name = _told(self._now) if self._now else "a member without a name"
         return ArchiveRefused(
             f"{self.archive} is refused: {name}: {why}",
             hint=hint or "nothing was unpacked; make the archive anew without it",
@@ -128,7 +130,7 @@ class Judge:
 
     def damaged(self, why: str) -> ArchiveRefused:
         """The refusal of an archive that is not whole, or none; it names the member at which that was found."""
-        where = f" at or behind {printable(self._now)}" if self._now else ""
+        where = f" at or behind {_told(self._now)}" if self._now else ""
         return ArchiveRefused(
             f"{self.archive} is refused: {why}{where}",
             hint="nothing was unpacked; build or copy it once more",
@@ -146,6 +148,8 @@ class Judge:
         path = b"/".join(parts)
         if len(path) > MOST_PATH:
             raise self.refusal(f"its path has {len(path):,} bytes")
+        if len(parts) > MOST_DEEP:
+            raise self.refusal(f"it lies more than {MOST_DEEP} folders deep")
         if path:
             try:
                 paths.check(path)
@@ -204,6 +208,12 @@ class Judge:
                 f"the archive unpacks to more than {ratio} times its size",
                 hint="if that is as it should be, say with --max-size how large it may become",
             )
+
+
+def _told(name: bytes) -> str:
+    """A member's name for messages; of a very long one its beginning and its end."""
+    cut = name if len(name) <= MOST_TOLD else name[: MOST_TOLD // 2] + b" ... " + name[-MOST_TOLD // 2 :]
+    return printable(cut)
 
 
 def _link_fault(path: bytes, target: bytes) -> str:
