@@ -197,7 +197,7 @@ class Disk:
 
     def _rmdir(self, path: bytes) -> None:
         self._before(f"remove {printable(path)}")
-        self.handles.forget()
+        self.handles.drop(path)
         folder, name = self.handles.parent(path)
         os.rmdir(name, dir_fd=folder)
 

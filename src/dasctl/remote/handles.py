@@ -59,6 +59,12 @@ class Handles:
             os.close(handle)
         self._open.clear()
 
+    def drop(self, path: bytes) -> None:
+        """Close the handle of the folder at `path`, of which nothing below is open: it is about to go."""
+        handle = self._open.pop(path, None)
+        if handle is not None:
+            os.close(handle)
+
     def _nearest(self, path: bytes) -> tuple[int, int]:
         end = path.rfind(b"/")
         while end > 0:
