@@ -26,7 +26,7 @@ from dasctl.remote import frames
 BLOCK = (
     512 << 10
 )  # bytes, and a piece more at most: large enough for a thread's hop, small enough for many nodes
-KEPT = 48 << 20  # bytes of blocks that are kept for the nodes that come behind
+KEPT = 32 << 20  # bytes of blocks that are kept for the nodes that come behind
 KEPT_DELTAS = 32 << 20  # bytes of deltas that are kept while their blocks are cut from them
 END = frames.encode({"end": True})
 
