@@ -80,10 +80,11 @@ def deploy(
     limit: str | None = LIMIT,
     **options: Any,
 ) -> int:
-    """Deploy an application: keep its archive, unpack it, bring it to targets.
+    """Deploy an archive or a folder as an application.
 
-    What runs there takes it over as its config says: by `reload`, or by a restart (`restart-on`). The archive stays in
-    applications/__internal, so that `rollback-application` can go back to it. With no --target it goes nowhere.
+    It is unpacked, and brought to its targets. What runs there takes it over as its config says: by `reload`, or by a
+    restart (`restart-on`). The archive stays in applications/__internal, so that `rollback-application` can go back
+    to it. With no --target it goes nowhere.
 
         dasctl deploy build/shop.war --target web
         dasctl deploy build/shop.war --target web --name shop:1.4.2 --force --rolling --batch 25%
@@ -106,7 +107,7 @@ def redeploy(
     limit: str | None = LIMIT,
     **options: Any,
 ) -> int:
-    """Deploy an application anew wherever it is deployed, as its next version.
+    """Deploy the next version, wherever the application is.
 
     Where it is disabled it stays so. Files that were edited by hand in its folder are in the history, and a warning names
     them.
@@ -127,10 +128,10 @@ def undeploy(
     no_apply: bool = _NO_APPLY,
     **options: Any,
 ) -> int:
-    """Take an application from targets, or, with none, away altogether.
+    """Take an application from targets, or from everybody.
 
-    Away altogether: from everybody, with its archives and folders. NAME:VERSION removes the archive of a version that
-    is active nowhere. What was there stays in the history.
+    From everybody, without --target: with its archives and folders. NAME:VERSION removes the archive of a version
+    that is active nowhere. What was there stays in the history.
 
         dasctl undeploy shop --target web3
         dasctl undeploy shop:1
@@ -148,7 +149,7 @@ def enable(
     no_apply: bool = _NO_APPLY,
     **options: Any,
 ) -> int:
-    """Let targets get an application, or with NAME:VERSION that version of it.
+    """Let targets get an application, or a version of it.
 
     Without --target: all that it is deployed to. A target that it was not deployed to is one from now on.
 
@@ -167,7 +168,7 @@ def disable(
     no_apply: bool = _NO_APPLY,
     **options: Any,
 ) -> int:
-    """Take an application from targets until it is enabled there again.
+    """Keep an application from targets until it is enabled.
 
     It stays deployed to them, in its version. Without --target: all that it is deployed to.
 
@@ -193,7 +194,7 @@ def list_applications(
         help="Versions that are active nowhere, too, and what is known of each archive.",
     ),
 ) -> int:
-    """List applications, their versions, and where each is active.
+    """List applications, versions, and where each is active.
 
     `-` is the version of an application that came from no archive.
 
@@ -215,7 +216,7 @@ def rollback_application(
     no_apply: bool = _NO_APPLY,
     **options: Any,
 ) -> int:
-    """Go back to the version of an application that was active before.
+    """Go back to the version that was active before.
 
     Done again it goes back one further; `--to` names any version that is kept, a later one too.
 

@@ -51,7 +51,7 @@ def list_backups(
         None, "--from", metavar="DIR", help="Where they are. [default: .dasctl/backups of the domain]"
     ),
 ) -> int:
-    """List backups: of when, of which revision, how large, with history.
+    """List backups: of when, of which revision, how large.
 
     The youngest comes first. Only the beginning and the end of each are read; `restore-domain FILE --verify-only`
     reads all of it.
@@ -78,7 +78,7 @@ def restore_domain(
         False, "--verify-only", help="Read all of it, say whether it is right, and change nothing."
     ),
 ) -> int:
-    """Let a backup be the domain again, here or on another machine.
+    """Let a backup be the domain again, here or elsewhere.
 
     All of it is verified first, laid out beside, and swapped in one step: a kill leaves the old domain or the new one.
     The restored domain takes over by a higher epoch; nothing is sent to the nodes before the next `sync-domain`.

@@ -29,10 +29,11 @@ def export_sync_bundle(
         help="Only what has changed since: the nodes must stand at that revision.",
     ),
 ) -> int:
-    """Write a file that synchronises instances that no link reaches.
+    """Write a bundle for instances that no link reaches.
 
-    It brings them to the repository's state. On the node: `dasctl import-sync-bundle FILE`, or `python3 FILE` where
-    dasctl is not installed. The file is a zip; what it holds is listed in its MANIFEST.json, with a SHA-256 each.
+    One file, which brings them to the repository's state. On the node: `dasctl import-sync-bundle FILE`, or `python3
+    FILE` where dasctl is not installed. The file is a zip; what it holds is listed in its MANIFEST.json, with a
+    SHA-256 each.
 
         dasctl export-sync-bundle node:n7 n7.bundle
     """

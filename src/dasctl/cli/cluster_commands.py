@@ -22,7 +22,9 @@ def create_cluster(
         help="The config that its instances share. [default: NAME-config, made where there is none]",
     ),
 ) -> int:
-    """Add a cluster: instances that share a config and applications.
+    """Add a cluster: instances with one config in common.
+
+    They have their applications in common, too.
 
         dasctl create-cluster web --config web-config
     """  # fmt: skip
@@ -82,9 +84,10 @@ def create_instance(
         help="A property of its own, such as http.port=8081; repeatable.",
     ),
 ) -> int:
-    """Add an instance: one server process on one node, in its own folder.
+    """Add an instance: one server process on one node.
 
-    It belongs to a cluster, or has a config of its own. Its node is visited when it is synchronised or started.
+    It has a folder of its own there. It belongs to a cluster, or has a config of its own. Its node is visited when it
+    is synchronised or started.
 
         dasctl create-instance web4 --node n2 --cluster web --property http.port=8084
     """
@@ -112,7 +115,7 @@ def delete_instance(
     name: str = typer.Argument(..., metavar="NAME", autocompletion=complete.instances, help="The instance."),
     keep_files: bool = typer.Option(False, "--keep-files", help="Leave its files on the node."),
 ) -> int:
-    """Remove a stopped instance: its folder on the node, and its entry.
+    """Remove a stopped instance: its folder and its entry.
 
     For a server whose machine is gone, see `delete-server-config`.
 
@@ -145,9 +148,10 @@ def delete_server_config(
     ctx: typer.Context,
     name: str = typer.Argument(..., metavar="NAME", autocompletion=complete.instances, help="The instance."),
 ) -> int:
-    """Remove the entry of a server that was deleted while the DAS was away.
+    """Remove the entry of a server that is gone already.
 
-    Nothing is done on its node. A server that still answers is refused: `delete-instance` is for those.
+    It was deleted while the DAS was away. Nothing is done on its node. A server that still answers is refused:
+    `delete-instance` is for those.
 
         dasctl delete-server-config web4
     """

@@ -19,7 +19,7 @@ def list_deviations(
         help="Read and hash all files on the nodes, to find what size and modtime do not tell.",
     ),
 ) -> int:
-    """List files on instances that are not what was synchronised last.
+    """List files that are not what was synchronised last.
 
     A deviation is `missing`, `changed`, `extra` (not from the repository) or `overridden` (by `local/`). Ends with 7 where
     there are any. The next synchronisation does with them what the domain's or its own `--deviations` says.
@@ -43,7 +43,7 @@ def diff_instance(
         False, "--verify", help="Compare the contents of all files, also where size and modtime agree."
     ),
 ) -> int:
-    """Show what differs between the repository and what is on an instance.
+    """Show what differs between repository and instance.
 
     As a unified diff from the repository (a/) to the instance (b/). Files that are not from the repository are shown
     too. Binary and large files are told with their sizes. Ends with 7 where something differs, with 0 where nothing

@@ -25,7 +25,7 @@ def get(
         False, "--resolved", help="Properties as instances get them: inherited ones too, ${…} filled in."
     ),
 ) -> int:
-    """Print values of the configuration: `nodes.n1.host=web1.example.com`.
+    """Print values: `nodes.n1.host=web1.example.com`.
 
     A name alone is looked up through the levels: a property of an instance in the instance, its cluster, its config, the
     domain. A pattern finds what stands in `domain.yaml`, and defaults. Ends with 1 where nothing matches.
@@ -52,7 +52,7 @@ def set(
         False, "--dry-run", help="Show how domain.yaml would change, and change nothing."
     ),
 ) -> int:
-    """Change values of the configuration: all of them in one revision, or none.
+    """Change values: all in one revision, or none.
 
     Values are of the type that their key demands, and the domain stays valid. `NAME=` sets an empty text or list. Lists are
     written with commas. Comments and all other lines of `domain.yaml` stay. No node is asked: `sync-domain` brings it there.

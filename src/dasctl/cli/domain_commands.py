@@ -31,7 +31,7 @@ def create_domain(
 
 
 def verify_domain(ctx: typer.Context) -> int:
-    """Check `domain.yaml` and the repository, and name all faults at once.
+    """Check `domain.yaml` and the repository, name all faults.
 
     Each fault comes with file, line and path. Files that would not be synchronised are named as warnings. No node is
     asked.
@@ -47,7 +47,7 @@ def explain(
         ..., metavar="PATH...", help="Files or folders of the domain; INSTANCE:PATH for those of an instance."
     ),
 ) -> int:
-    """Say which instances get a file and from where, or what leaves it out.
+    """Say who gets a file and from where, or what excludes it.
 
     Tells the path that it has there, and the pattern that excludes it. No node is asked. Ends with 0 if an instance
     gets it, and with 1 if none does.
@@ -68,7 +68,7 @@ def take_over(
         False, "--yes", "-y", help="Delete more than half of an instance's files without a question."
     ),
 ) -> int:
-    """Go on from where the nodes stand, with a domain that lost its history.
+    """Go on with a domain folder that lost its history.
 
     Asks the nodes which revision they have, raises the epoch above all of theirs, and continues from there. From then
     on the nodes refuse whoever administered them before: be sure that nobody else still does.

@@ -29,7 +29,7 @@ def history(
         False, "--long", "-l", help="Also whether it can be brought back, epoch, config id and digest."
     ),
 ) -> int:
-    """List the domain's revisions: who, when, which command, what changed.
+    """List revisions: who, when, which command, what changed.
 
     The newest comes first. A revision is a change of the domain's state: by a command, or by files that were edited
     and found by a command. Where a command failed on instances, they are named beside the revision that was the last
@@ -49,7 +49,7 @@ def show_revision(
         None, metavar="[N]", min=1, help="The revision's number. [default: the last one]"
     ),
 ) -> int:
-    """Show a revision: who made it, what it changed, what commands came to.
+    """Show a revision: who, what changed, what came of it.
 
     Each file that it changed, and what commands amounted to on which instances while it was the last revision.
 
@@ -67,7 +67,7 @@ def diff(
         help="Another revision (b/), and only these files or folders. [default: the repository as it is now, all]",
     ),
 ) -> int:
-    """Show what differs between two revisions, or one and the repository.
+    """Show what differs between revisions, or since one.
 
     As a unified diff; without M, between the revision N and the repository as it is now. Binary and large files,
     folders, modes and modtimes are told in a line each. Ends with 7 where something differs, with 0 where nothing
@@ -99,7 +99,7 @@ def rollback(
     limit: str | None = LIMIT,
     **options: Any,
 ) -> int:
-    """Make an earlier revision's state the current one, and apply it.
+    """Make an earlier revision's state the current one.
 
     That becomes a new revision, which is brought to the nodes. With targets only what is theirs comes back: their
     applications, their own config folders, their entries in domain.yaml. What others have too (lib, docroot, common

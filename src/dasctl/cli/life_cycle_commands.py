@@ -51,7 +51,7 @@ def _sending_options(
 def start_instance(
     ctx: typer.Context, targets: list[str] = _INSTANCES, sync: Sync = _SYNC, **options: Any
 ) -> int:
-    """Synchronise instances, start them, and wait until they are ready.
+    """Synchronise and start instances, wait until ready.
 
     A server that runs already is success. One that dies while starting is reported at once, with the last lines of
     its log and the command that shows it by hand.
@@ -65,7 +65,7 @@ def start_instance(
 def start_cluster(
     ctx: typer.Context, targets: list[str] = _CLUSTERS, sync: Sync = _SYNC, **options: Any
 ) -> int:
-    """Synchronise and start a cluster, and wait until it is ready.
+    """Synchronise and start a cluster, wait until it is ready.
 
     dasctl start-cluster web
     """
@@ -124,11 +124,11 @@ def restart_cluster(
     kill: bool = _KILL,
     **options: Any,
 ) -> int:
-    """Synchronise a cluster and restart it, all at once or batch by batch.
+    """Restart a cluster, all at once or batch by batch.
 
-    With --rolling the servers of a batch leave the load balancer (their config's `drain`), are restarted, and come back
-    (`undrain`) when they are ready; only then the next batch is begun. It stops at the first failure unless
-    --max-failures says otherwise; --resume goes on.
+    It is synchronised before. With --rolling the servers of a batch leave the load balancer (their config's `drain`),
+    are restarted, and come back (`undrain`) when they are ready; only then the next batch is begun. It stops at the
+    first failure unless --max-failures says otherwise; --resume goes on.
 
         dasctl restart-cluster web --rolling --batch 25%
     """

@@ -84,7 +84,7 @@ def leave_domain(
     keep_files: bool = typer.Option(False, "--keep-files", help="Leave the instance's files here."),
     force: bool = typer.Option(False, "--force", help="Leave also when the DAS does not answer."),
 ) -> int:
-    """Leave the domain: stop, remove the entry on the DAS, and the files.
+    """Leave the domain: stop, remove the entry and the files.
 
     With `--force` it goes on without the DAS; there `delete-server-config` removes the entry later.
 
@@ -103,7 +103,7 @@ def start_local_instance(
         Sync.normal, "--sync", metavar="none|normal|full", help="What to synchronise from the DAS first."
     ),
 ) -> int:
-    """Synchronise this node's instance from the DAS, and start it.
+    """Synchronise this node's instance, and start it.
 
     When the DAS does not answer, says so and starts with what is here.
 

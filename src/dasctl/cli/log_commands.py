@@ -34,11 +34,12 @@ def run(
         help="How much is kept of what a command says on an instance; of more, the beginning and the end.",
     ),
 ) -> int:
-    """Run a command in each instance's folder, with its server's environment.
+    """Run a command in the folder of each instance.
 
-    One word is a command line for the shell there; of several, each is passed as it is. Equal answers are shown once.
-    Of a single instance the output is passed on as it comes. Where `--timeout` is given, a command that takes longer is
-    ended; Ctrl-C ends all of them. The exit code is the largest of the commands'.
+    It has the server's own environment. One word is a command line for the shell there; of several, each is passed as
+    it is. Equal answers are shown once. Of a single instance the output is passed on as it comes. Where `--timeout`
+    is given, a command that takes longer is ended; Ctrl-C ends all of them. The exit code is the largest of the
+    commands'.
 
         dasctl run web -- 'ls logs | wc -l'
 
@@ -69,7 +70,7 @@ def tail_log(
         help="Which files in logs/, as in .gitignore; may be given again. [default: server.log]",
     ),
 ) -> int:
-    """Show the last lines of logs on many nodes, and with `-f` what comes.
+    """Show the last lines of logs, and with `-f` what comes.
 
     Each line stands behind its instance's name; a line that several say at the same time is shown once. Following goes
     on through rotation, and waits for files that do not exist yet. A node that is lost is told, and the others go on.
@@ -155,7 +156,7 @@ def dump(
     ),
     force: bool = typer.Option(False, "--force", help="Replace the archive where there is one."),
 ) -> int:
-    """Show what a person needs to understand a server that misbehaves.
+    """Show what helps to understand a server that misbehaves.
 
     Alive or dead. Its processes, sockets, open files and limits, the node's disk, memory, load and clock, where it
     stands and what deviates, the last lines of its log, and what its config's own `dump` command says. Of variables

@@ -124,7 +124,7 @@ def setup_ssh(
     accept_host_key: bool = _ACCEPT,
     host_key: str | None = _HOST_KEY,
 ) -> int:
-    """Put your public key on nodes that still ask for a password.
+    """Put your public key on nodes that ask for a password.
 
     Asks for each password once, on the terminal. Nodes that let you in already are left as they are.
 

@@ -88,7 +88,7 @@ def member_key(
         help="The node's public key. [default: the one it sent when it joined]",
     ),
 ) -> int:
-    """Print the line for `authorized_keys` that lets a node in.
+    """Print the `authorized_keys` line that lets a node in.
 
     It leads to `serve-members` and nowhere else.
 

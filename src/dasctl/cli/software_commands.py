@@ -55,7 +55,7 @@ def install_node(
     ),
     limit: str | None = LIMIT,
 ) -> int:
-    """Put a release of the servers' own software (a JDK, a Tomcat) on nodes.
+    """Put the servers' software (a JDK, a Tomcat) on nodes.
 
     All nodes side by side. What a node has already, in another release too, is copied there and not sent. A node's first
     release becomes its current one; `upgrade-node` switches to others. Configs name it as `${node.software}`.
@@ -114,7 +114,7 @@ def upgrade_node(
         help="Go on with what was stopped; so does the command without it: nodes that have the release stay as they are.",
     ),
 ) -> int:
-    """Switch nodes to another release, and restart their servers with it.
+    """Switch nodes, and their servers, to another release.
 
     They have it already: `install-node` brings it. On each node: drain, stop, switch, start, ready check, undrain. A
     node on which that fails has its release from before again, and its servers run with that. Servers that do not run

@@ -111,10 +111,11 @@ def sync_instance(
     ),
     **options: Any,
 ) -> int:
-    """Bring instances to the repository's state, running or not.
+    """Bring instances to the repository's state.
 
-    Only what differs travels. A file that the synchronisation did not put there is never removed, except by `--full`;
-    `local/` always stays. A running server whose config has a `reload` takes over what needs no restart.
+    Running or not. Only what differs travels. A file that the synchronisation did not put there is never removed,
+    except by `--full`; `local/` always stays. A running server whose config has a `reload` takes over what needs no
+    restart.
 
         dasctl sync-instance web1 --only docroot
     """
@@ -130,7 +131,9 @@ def sync_cluster(
     ),
     **options: Any,
 ) -> int:
-    """Bring a cluster's instances to the repository's state, running or not.
+    """Bring a cluster's instances to the repository's state.
+
+    Running or not.
 
     dasctl sync-cluster web --dry-run
     """
@@ -140,7 +143,9 @@ def sync_cluster(
 @with_options(rolling_options)
 @with_options(_options)
 def sync_domain(ctx: typer.Context, **options: Any) -> int:
-    """Bring all instances to the repository's state, running or not.
+    """Bring all instances to the repository's state.
+
+    Running or not.
 
     dasctl sync-domain --quiet
     """
