@@ -343,6 +343,20 @@ def test_an_edit_that_makes_the_domain_invalid_changes_nothing(store_of: Callabl
     assert text_of(store) == SHOP
 
 
+@pytest.mark.parametrize("length", [127, 250, 255])
+def test_the_longest_names_are_keys_like_others(store_of: Callable[..., Any], length: int) -> None:
+    """Of 128 characters and more the writer would make `? KEY`, which is no entry beside others."""
+    store, name = store_of(SHOP), "n" * length
+    value = {"node": "n1", "cluster": "web", "properties": {"http.port": 9000}}
+    store.edit([Put(path=("instances", name), value=value)])
+    assert changed_lines(SHOP, text_of(store)) == (
+        [],
+        [f"  {name}: {{node: n1, cluster: web, properties: {{http.port: 9000}}}}\n"],
+    )
+    store.edit([Drop(path=("instances", name))])
+    assert text_of(store) == SHOP
+
+
 def test_what_is_written_is_told_without_defaults_and_with_its_lines(store_of: Callable[..., Any]) -> None:
     store = store_of(SHOP)
     written = store.written()

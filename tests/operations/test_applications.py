@@ -321,6 +321,17 @@ def test_words_that_cannot_be(world: World, war: Path, tmp_path: Path) -> None:
     assert revisions(world) in ([], ["the domain as it was first seen"])
 
 
+def test_names_that_folders_cannot_have(world: World, war: Path) -> None:
+    said(world, f"deploy {war}")
+    assert "the folder of the archives" in said(world, f"deploy {war} --name __internal --force", 2)
+    name = "n" * 254
+    said(world, f"deploy {war} --name {name}:2 --target web")
+    said(world, f"deploy {war} --name {name}:31 --activate later")
+    before = revisions(world)
+    assert "has more than 255 characters" in said(world, f"enable {name}:31 --target web1", 2)
+    assert revisions(world) == before
+
+
 def test_a_folder_that_no_revision_has_is_not_lost(world: World, war: Path) -> None:
     world.das.repository.put_file(b"applications/shop/mine", b"precious")
     shown = said(world, f"deploy {war} --target web --force", 1)

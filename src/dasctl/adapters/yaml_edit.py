@@ -27,6 +27,7 @@ from dasctl.errors import DasctlError, InvalidDomain, OperationFailed
 
 WIDTH = 110  # columns; an entry that is longer as a flow mapping is written as a block
 INDENT = 2
+LONGEST_KEY = 1000  # characters; YAML lets a key on one line have 1,024
 ROUNDS = 3  # an entry with an anchor changes its aliases, too: the next round writes those out
 
 
@@ -392,7 +393,13 @@ def _value(value: Any) -> str:
 def _written(value: Any) -> str:
     """`value` as one line of flow YAML."""
     from ruamel.yaml import YAML
+    from ruamel.yaml.emitter import Emitter
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    class LongKeys(Emitter):
+        MAX_SIMPLE_KEY_LENGTH = (
+            LONGEST_KEY  # its own are `? KEY` from 128 on, which is not how an entry is written here
+        )
 
     def guarded(item: Any) -> Any:
         if isinstance(item, dict):
@@ -406,6 +413,7 @@ def _written(value: Any) -> str:
         return item
 
     writer = YAML()
+    writer.Emitter = LongKeys
     writer.default_flow_style = True
     writer.width = 1_000_000
     writer.allow_unicode = True

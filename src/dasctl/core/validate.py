@@ -272,6 +272,9 @@ def _versions(domain: Domain, name: str, entry: Application) -> Iterator[Fault]:
     for target, version in entry.versions.items():
         if why := names.fault_of_version(version):
             yield Fault(path=(*path, "versions", target), message=why)
+        if version != entry.version and len(folder := f"{name}~{version}") > names.MAX_NAME:
+            message = f"the folder of this version, {folder!r}, has more than {names.MAX_NAME} characters"
+            yield Fault(path=(*path, "versions", target), message=message)
     said = [(target, ("versions", target)) for target in entry.versions]
     said += [(target, ("disabled", str(number))) for number, target in enumerate(entry.disabled)]
     for target, place in said:

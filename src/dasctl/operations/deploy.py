@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dasctl.core import archives, deploying, names
+from dasctl.core import archives, areas, deploying, names
 from dasctl.core.archives import Limits
 from dasctl.core.deployment_records import Record
 from dasctl.core.domain import Application
@@ -73,7 +73,10 @@ def named(source: Path, name: str | None) -> tuple[str, str | None]:
     if not called:
         file = source.absolute().name
         called = file if source.is_dir() else file.removesuffix(archives.ending_of(file) or "")
-    if (why := names.fault_of(called)) is not None:
+    why = names.fault_of(called)
+    if called == areas.INTERNAL_NAME:
+        why = f"{called!r} is the folder of the archives, so no application has this name"
+    if why is not None:
         raise UsageError(
             f"{why} (it would be the application's name)", hint="say what it is called: --name NAME"
         )
