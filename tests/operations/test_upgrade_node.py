@@ -209,12 +209,15 @@ def test_a_rolling_restart_stops_no_server_that_must_not_be_started_again(shop: 
 def test_what_ends_a_deployment_stops_no_server_that_must_not_be_started_again(shop: Shop) -> None:
     shop.install("2.0")
     shop.good("start-cluster app")
-    shop.good("upgrade-node n2 --version 2.0")
     shop.change("domain:\n", "domain:\n  max-skew: 0\n")
+    link = shop.software("n2") / "current"
+    link.unlink()
+    link.symlink_to("releases/2.0")  # by hand
     code, shown = shop.run("sync-cluster app --restart")
     assert code == 3
-    assert "synchronised, but not restarted: app1 would run with release 1.0, and app2" in shown
-    assert (shop.served("app1"), shop.served("app2")) == (["1.0"], ["1.0", "2.0"])
+    assert "synchronised, but not restarted: app2 would run with release 2.0, and app1" in shown
+    assert (shop.served("app1"), shop.served("app2")) == (["1.0"], ["1.0"])
+    assert "running" in shop.good("list-instances app2")
 
 
 def test_a_node_that_does_not_answer_is_told_where_skew_is_judged(shop: Shop) -> None:

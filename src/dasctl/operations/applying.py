@@ -74,12 +74,12 @@ async def apply(
 
 
 async def _barred(ctx: Context, domain: Domain, names: Sequence[str], restart: Restart) -> Mapping[str, str]:
-    """The running servers that `max-skew` forbids to start again, and why."""
+    """The running servers that `max-skew` forbids to start with the release that their nodes have by now, and why."""
     if restart == "never" or domain.domain.max_skew is None:
         return {}
     from dasctl.operations import skews  # of use to few domains
 
-    return (await skews.judged(ctx, domain, names, those="up")).refused
+    return (await skews.judged(ctx, domain, names, those="changing")).refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,14 +36,15 @@ async def judged(
     domain: Domain,
     names: Sequence[str],
     *,
-    those: Literal["all", "down", "up"],
+    those: Literal["all", "down", "up", "changing"],
     also: Collection[str] = (),
     version: str | None = None,
 ) -> Judged:
     """Whether `names` may be started, side by side, with the releases that their nodes have, or with `version`.
 
-    `those`: started are all of them (what runs is stopped before), those that are down, or those that are up, and of
-    `names` whoever is in `also`. Asks nobody where the domain has no `max-skew`, or none of them has to do with releases.
+    `those`: started are all of them (what runs is stopped before), those that are down, those that are up, or those that run
+    with another release than they would be started with, and of `names` whoever is in `also`. Asks nobody where the domain
+    has no `max-skew`, or none of them has to do with releases.
     """
     if domain.domain.max_skew is None:
         return Judged()
@@ -62,7 +63,7 @@ async def judged(
     starting = [
         name
         for name in concerned
-        if those == "all" or name in also or (seen[name].state in UP) == (those == "up")
+        if those == "all" or name in also or _is_meant(domain, name, seen[name], those)
     ]
     running = [
         found
@@ -77,6 +78,13 @@ async def judged(
         "against it",
     )  # fmt: skip
     return Judged(refused=releases.too_far_apart(domain, running, coming), warnings=warnings if away else ())
+
+
+def _is_meant(domain: Domain, name: str, seen: Seen, those: str) -> bool:
+    is_up = seen.state in UP
+    if those != "changing":
+        return is_up == (those == "up")
+    return is_up and _server(domain, name, seen.more.get("release")) != _coming(domain, name, seen, None)
 
 
 async def barred(
