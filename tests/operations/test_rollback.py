@@ -408,6 +408,38 @@ def test_an_application_that_was_there_then_comes_back(shop: Shop) -> None:
     assert YamlStore(shop.root).load().applications["hello"].targets == ["web"]
 
 
+def test_one_instance_gets_back_its_own_version_of_what_the_cluster_has(shop: Shop) -> None:
+    shop.edit("hello: {targets: [web]}", 'hello: {targets: [web], version: "1"}')
+    shop.record()
+    shop.write("applications/hello~2/app.py", b"hello 2")
+    shop.edit('version: "1"}', 'version: "1", versions: {web2: "2"}, disabled: [web1]}')
+    with_both = shop.record()
+    shop.rollback(1, "web2")
+    assert not shop.has("applications/hello~2")
+    assert YamlStore(shop.root).load().applications["hello"].versions == {}
+    assert YamlStore(shop.root).load().applications["hello"].disabled == ["web1"], "not web2's to take back"
+    shop.rollback(1, "web1")
+    assert YamlStore(shop.root).load().applications["hello"].disabled == []
+    shop.rollback(with_both, "web2")
+    assert shop["applications/hello~2/app.py"] == b"hello 2"
+    assert YamlStore(shop.root).load().applications["hello"].versions == {"web2": "2"}
+
+
+def test_what_the_cluster_has_no_more_does_not_come_back_for_one(shop: Shop) -> None:
+    import shutil
+
+    shop.edit("hello: {targets: [web]}", 'hello: {targets: [web], version: "1", versions: {web2: "2"}}')
+    shop.write("applications/hello~2/app.py", b"hello 2")
+    shop.record()
+    shop.edit('  hello: {targets: [web], version: "1", versions: {web2: "2"}}\n', "")
+    for folder in ("hello", "hello~2"):
+        shutil.rmtree(shop.root / "applications" / folder)
+    shop.record()
+    outcome = shop.rollback(1, "web2")
+    assert "not taken back: application hello, which web1 had too" in outcome.warnings
+    assert "hello" not in YamlStore(shop.root).load().applications
+
+
 def test_who_is_in_the_cluster_stays_where_some_go_back(shop: Shop) -> None:
     shop.record()
     shop.edit("web2: {node: n2, cluster: web}", "web2: {node: n1, cluster: web, properties: {x: y}}")

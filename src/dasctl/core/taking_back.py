@@ -4,7 +4,8 @@ What lives here: the edits of domain.yaml, which files are whose, sentences abou
 (`restoring.py`), text.
 
 The rule: something is taken back where nobody else has it, now or then (`shared`: also where others have it). An
-application that others have too is taken back as far as its `targets`, `versions` and `disabled` name the instances. Who is in the cluster, and on which node, stays.
+application that others have too is taken back as far as its `targets`, `versions` and `disabled` name the instances. Who
+is in the cluster, and on which node, stays.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 
 from dasctl.core import areas
 from dasctl.core.changes import Change, area_of, counted
-from dasctl.core.deployments import Deployments
+from dasctl.core.deployments import Deployments, is_known_at
 from dasctl.core.domain import Application, Domain
 from dasctl.core.edits import Drop, Edit, Put
 from dasctl.core.overlays import ConfigFolder
@@ -129,20 +130,47 @@ class _DomainEdits:
 
     def _application(self, name: str, here: Application | None, there: Application | None) -> None:
         path = ("applications", name)
-        targets = {*(here.targets if here else ()), *(there.targets if there else ())}
-        own = {target for target in targets if self._is_own(target)}
+        own = {target for entry in (here, there) if entry for target in entry.targets if self._is_own(target)}
+        # Versions and what is disabled can be an instance's where the target is its whole cluster.
+        said = own | {
+            name for entry in (here, there) if entry for name in _named(entry) if self._is_own(name)
+        }
         if own and here is not None and there is None and own >= {*here.targets}:
             self._edits.append(Drop(path=path))
         elif there is not None and own and (here is None or own >= {*here.targets}):
-            kept = there if own >= {*there.targets} else _of(there, own)
+            kept = there if own >= {*there.targets} else self._known(_of(there, said))
             self._edits.append(Put(path=path, value=plain(kept)))
-        elif here is not None and own:
-            merged = _merged(here, there, own)
+        elif here is not None and said:
+            merged = self._known(_merged(here, there, said))
             if merged != here:
                 self._edits.append(Put(path=path, value=plain(merged)))
             if there is not None and here.version != there.version:
                 others = fold(target for target in here.targets if target not in own)
                 self._left.append(f"the version of application {name}, which {others} has too")
+        elif here is None and there is not None:
+            self._gone(name, there)
+
+    def _known(self, entry: Application) -> Application:
+        """An application that says nothing of those who are, or belong to, none of its targets."""
+        return msgspec.structs.replace(
+            entry,
+            versions={
+                name: version
+                for name, version in entry.versions.items()
+                if is_known_at(self._now, entry, name)
+            },
+            disabled=[name for name in entry.disabled if is_known_at(self._now, entry, name)],
+        )
+
+    def _gone(self, name: str, there: Application) -> None:
+        """An application that these had together with others, and that nobody has any more."""
+        had = {
+            member
+            for target in there.targets
+            for member in ({target} & {*self._then.instances}) | {*self._then.members(target)}
+        }
+        if had & self._names:
+            self._left.append(f"application {name}, which {fold(sorted(had - self._names))} had too")
 
     def _is_own(self, target: str) -> bool:
         """Whether a target stands for these instances alone."""
@@ -162,6 +190,11 @@ def _users(domain: Domain, config: str) -> set[str]:
 
 def _members(one: Domain, other: Domain, cluster: str) -> set[str]:
     return {*one.members(cluster), *other.members(cluster)}
+
+
+def _named(entry: Application) -> list[str]:
+    """Whom an application speaks of beside its targets."""
+    return [*entry.versions, *entry.disabled]
 
 
 def _of(entry: Application, own: set[str]) -> Application:
