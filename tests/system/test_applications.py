@@ -127,6 +127,25 @@ def test_where_the_disk_is_full_nothing_is_half_deployed(
     cluster.json("redeploy", str(tmp_path / "good.war"))
 
 
+def test_where_the_disk_is_full_nothing_is_half_undeployed(
+    make: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    cluster = make(0)
+    with zipfile.ZipFile(tmp_path / "good.war", "w") as made:
+        made.writestr("large", random.Random(1).randbytes(4 << 20))
+    cluster.json("deploy", str(tmp_path / "good.war"), "--target", "web", "--no-apply")
+    before = {area: tree_of(cluster.root / area) for area in ALL}
+    words = [*DASCTL, "--domain", str(cluster.root), "undeploy", "good"]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 4096; exec "$@"', "sh", *words],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "nothing has been changed" in done.stderr, done.stderr
+    assert "make room on the disk" in done.stderr
+    assert before == {area: tree_of(cluster.root / area) for area in ALL}
+    cluster.json("undeploy", "good", "--no-apply")
+
+
 def test_a_deployment_that_is_killed_is_done_or_not(make: Callable[..., Cluster], tmp_path: Path) -> None:
     """Killed at any moment, the next command finds all of it or nothing; what is there is what the archive holds."""
     cluster = make(0)

@@ -5,6 +5,7 @@ What lives here: files. What must not: the meaning of entries (`core/`), the not
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
@@ -296,7 +297,7 @@ def _replace(path: Path, content: bytes) -> None:
     try:
         handle, beside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
-        raise OperationFailed(f"{target} cannot be replaced: {error.strerror}") from error
+        raise _not_replaced(target, error) from error
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(content)
@@ -307,9 +308,18 @@ def _replace(path: Path, content: bytes) -> None:
     except BaseException as error:
         Path(beside).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OperationFailed(f"{target} cannot be replaced: {error.strerror}") from error
+            raise _not_replaced(target, error) from error
         raise
     _sync_folder(target.parent)
+
+
+def _not_replaced(file: Path, error: OSError) -> OperationFailed:
+    return OperationFailed(
+        f"{file} cannot be replaced: {error.strerror}; nothing has been changed",
+        hint="make room on the disk that holds the domain's folder"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT)
+        else "make the domain's folder writable for whoever administers the domain",
+    )
 
 
 def _keep_owner(handle: int, target: Path) -> None:

@@ -15,7 +15,7 @@ from dasctl.core.outcome import Outcome
 from dasctl.core.rolling import Rolling
 from dasctl.core.targets import fold
 from dasctl.errors import UsageError
-from dasctl.operations.deployed import Known, known
+from dasctl.operations.deployed import Known, known, written
 from dasctl.operations.deploying import Change, Making, Running, Staged, carried_out, heed
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import Current, current
@@ -88,7 +88,8 @@ def named(source: Path, name: str | None) -> tuple[str, str | None]:
 async def deployed(ctx: Context, now: Current, found: Known, wanted: Wanted, running: Running) -> Outcome:
     """Carry out what is wanted. The caller holds the lock, and has recorded what was edited by hand."""
     with ctx.working.making() as folder:
-        (folder / "new").mkdir()
+        with written(folder / "new"):
+            (folder / "new").mkdir()
         file, sha256, size = _taken(ctx, wanted.source, folder / "new", wanted.name)
         version, is_new = _version(now, found, wanted, sha256)
         change = _change(now, found, wanted, version)

@@ -6,6 +6,7 @@ What lives here: reading that from the repository as it was recorded. What must 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from dasctl.core.deployment_records import ACTIVE, MOST_BYTES, RECORD, Before, R
 from dasctl.core.domain import Application, Domain
 from dasctl.core.faults import did_you_mean
 from dasctl.core.targets import fold
-from dasctl.errors import RepositoryError, UsageError
+from dasctl.errors import OperationFailed, RepositoryError, UsageError
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import Current
 from dasctl.remote import manifest
@@ -121,12 +122,24 @@ def tree_of(trees: Mapping[str, bytes], area: bytes) -> Iterator[Entry]:
             yield from manifest.decode(data)
 
 
+@contextmanager
+def written(file: Path) -> Iterator[None]:
+    """What is written beside, before anything changes: an error of the disk is told as one. Raises OperationFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise OperationFailed(
+            f"{file} cannot be written: {error.strerror}; nothing has been changed",
+            hint="make room on the disk that holds the domain's folder, and run the command again",
+        ) from error
+
+
 def fetched(ctx: Context, record: Record, into: Path) -> Path:
     """The archive of a version, as a file in the folder `into`."""
     from hashlib import sha256
 
     file, digest = into / record.archive, sha256()
-    with file.open("xb") as out:
+    with written(file), file.open("xb") as out:
         for piece in ctx.repository.read(record.path, piece=PIECE):
             out.write(piece)
             digest.update(piece)

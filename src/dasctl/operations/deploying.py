@@ -29,7 +29,7 @@ from dasctl.core.patterns import Ignore
 from dasctl.core.rolling import Rolling
 from dasctl.errors import ExitCode, OperationFailed
 from dasctl.operations.applying import apply
-from dasctl.operations.deployed import PIECE, Known, fetched, tree_of
+from dasctl.operations.deployed import PIECE, Known, fetched, tree_of, written
 from dasctl.operations.failing import remember
 from dasctl.operations.ports import Archives, Context
 from dasctl.operations.recording import Current, current, left_behind
@@ -145,13 +145,13 @@ class Making:
             return
         for staged in change.staged:
             folder = staged.file.parent
-            (folder / RECORD).write_bytes(staged.record.as_bytes())
+            _write(folder / RECORD, staged.record.as_bytes())
             yield Move(to=areas.internal(known.name, staged.record.version), staged=folder)
         for version in change.gone:
             yield Move(to=areas.internal(known.name, version), staged=None)
         if change.before != known.before:
             active = self.folder / ACTIVE
-            active.write_bytes(change.before.as_bytes())
+            _write(active, change.before.as_bytes())
             yield Move(to=areas.internal(known.name) + b"/" + ACTIVE.encode(), staged=active)
 
     def _view_moves(self) -> Iterator[Move]:
@@ -177,7 +177,7 @@ class Making:
             edits = deploying.edits(name, entry, after)
         if edits:
             file = self.folder / "domain.yaml"
-            file.write_bytes(self.ctx.store.edited(edits))
+            _write(file, self.ctx.store.edited(edits))
             modes = (found.mode for found in self._entries_of(areas.DEFINITION))
             file.chmod(next(modes, DEFINITION_MODE))
             yield Move(to=areas.DEFINITION, staged=file)
@@ -260,6 +260,12 @@ def _digest(file: Path) -> str:
             digest.update(piece)
             heed(len(piece))
     return digest.hexdigest()
+
+
+def _write(file: Path, data: bytes) -> None:
+    """A small file of what is made beside."""
+    with written(file):
+        file.write_bytes(data)
 
 
 def heed(size: int) -> None:
