@@ -6,6 +6,7 @@ What lives here: the quick import of asyncssh. What must not: anything else.
 from __future__ import annotations
 
 import ctypes.util
+import gc
 import sys
 import typing
 from collections.abc import Iterator
@@ -66,9 +67,12 @@ def import_asyncssh() -> None:
     if "asyncssh" in sys.modules:
         return
     lean = isinstance(sys.modules.get(_UNUSED[0]), _StandIn)
+    # What imports made stays, and the collector need not walk it: otherwise it does so in the middle of this one, for 25 ms.
+    gc.freeze()
     # All that asyncssh takes of it is `Self`.
     with _libraries_found_by_name(lean=lean), _in_place_of({"typing_extensions": typing} if lean else {}):
         import asyncssh  # noqa: F401
+    gc.freeze()
 
 
 @contextmanager
