@@ -6,8 +6,6 @@ from dasctl.cli import tables, text
 from dasctl.cli.screen import Screen
 from dasctl.core.outcome import Outcome, Result
 
-COMMANDS = ("backup-domain", "restore-domain")
-
 
 def show_backup(outcome: Outcome, screen: Screen) -> None:
     """A line of what happened, a line for each place where something is now."""

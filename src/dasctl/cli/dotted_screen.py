@@ -13,11 +13,9 @@ from dasctl.cli.screen import Screen
 from dasctl.core.dotted_values import text_of
 from dasctl.core.outcome import UNCHANGED, Outcome, Result
 
-COMMANDS = ("get", "set", "list")
-
 
 def show_dotted(outcome: Outcome, screen: Screen) -> None:
-    """Print the lines of one of COMMANDS."""
+    """Print the lines of `get`, `set` or `list`."""
     terse = screen.settings.terse
     if outcome.data.get("dry_run"):
         print_diff(outcome.data["diff"], screen)

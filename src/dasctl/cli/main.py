@@ -12,13 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from dasctl import __version__
-from dasctl.cli.call import Elsewhere, Runner, Settings, run_elsewhere, run_wired
-from dasctl.cli.quick_classes import compile_late
 from dasctl.cli.streams import complain, delivered, flushed, standard
 from dasctl.errors import DasctlError, ExitCode
+
+if TYPE_CHECKING:
+    from dasctl.cli.call import Elsewhere, Runner
 
 AT_WORK = "dasctl-at-work"  # as adapters/threads.py names them, which is not imported for this
 COMPLETION = "_DASCTL_COMPLETE"  # set by the shell's completion function
@@ -34,6 +35,8 @@ def main() -> None:
     # Ctrl-C while modules are imported or results written needs no words; the operation itself catches it (`wiring.py`).
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.set_threshold(COLLECT_AFTER, 20, 50)
+    from dasctl.cli.quick_classes import compile_late
+
     compile_late()
     sys.stdout, sys.stderr = out, err = standard(sys.stdout), standard(sys.stderr)
     for stream in (out, err):
@@ -69,19 +72,23 @@ def run(
     *,
     out: TextIO,
     err: TextIO,
-    runner: Runner = run_wired,
-    elsewhere: Elsewhere = run_elsewhere,
+    runner: Runner | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> int:
-    """Carry out one command line; returns its exit code. Help and completion go to the process's own output."""
+    """Carry out one command line; returns its exit code. Help and completion go to the process's own output.
+
+    `runner`, `elsewhere`: who carries it out here, or on another machine; None: the real ones.
+    """
     if list(arguments) == ["--version"] and COMPLETION not in os.environ:
         # Before anything is imported.
         arrived = delivered(lambda: out.write(f"dasctl {__version__}\n"), err)
         return int(ExitCode.OK if arrived else ExitCode.FAILED)
 
+    from dasctl.cli.call import run_elsewhere, run_wired
     from dasctl.cli.quick import recognised
     from dasctl.cli.session import Session
 
-    session = Session(runner=runner, out=out, err=err, elsewhere=elsewhere)
+    session = Session(runner=runner or run_wired, out=out, err=err, elsewhere=elsewhere or run_elsewhere)
     try:
         plain = recognised(arguments) if COMPLETION not in os.environ else None
         return session.run(*plain) if plain is not None else _run_commands(arguments, session)
@@ -117,6 +124,7 @@ def _run_commands(arguments: Sequence[str], session: object) -> int:
 
 def _report(error: DasctlError, arguments: Sequence[str], session: object) -> int:
     """Say what is wrong with a command line that never became a command's call."""
+    from dasctl.cli.call import Settings
     from dasctl.cli.session import Session
     from dasctl.core.outcome import failed
 

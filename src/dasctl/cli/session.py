@@ -19,7 +19,7 @@ from dasctl.cli.call import Call, Elsewhere, Runner, Settings, run_elsewhere
 from dasctl.cli.palette import is_screen, palette_for
 from dasctl.cli.streams import delivered
 from dasctl.cli.text import lines, plain
-from dasctl.core.outcome import Outcome, failed
+from dasctl.core.outcome import UNCHANGED, Outcome, failed
 from dasctl.errors import DasctlError, ExitCode, OperationFailed
 
 CALLER = "DASCTL_CALLER"  # see core/elsewhere.py
@@ -175,6 +175,8 @@ class Session:
         if settings.json:
             arrived = delivered(lambda: self._document(outcome), self.err)
             return int(outcome.exit_code) or (0 if arrived else int(ExitCode.FAILED))
+        if settings.quiet and outcome.status == UNCHANGED and _is_good(outcome):
+            return int(ExitCode.OK)  # nothing to show, so nothing is imported that shows
         from dasctl.cli.screen import screen_for
         from dasctl.cli.show import show_messages, show_results
 
@@ -214,6 +216,10 @@ class Session:
 
 def _can_repaint(stream: TextIO) -> bool:
     return is_screen(stream) and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def _is_good(outcome: Outcome) -> bool:
+    return outcome.error is None and outcome.exit_code == ExitCode.OK
 
 
 def _ignore(event: Event) -> None:

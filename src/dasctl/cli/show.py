@@ -6,17 +6,12 @@ not: deciding anything about the outcome; its exit code is the command's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
-from dasctl.cli import backup_screen, dotted_screen, messages, past_screen, tables, text
-from dasctl.cli.bundle_screen import show_export
-from dasctl.cli.comparison_screen import deviations_summary, show_diff
-from dasctl.cli.dry_run_screen import show_dry_run
-from dasctl.cli.dump_screen import show_dump
-from dasctl.cli.explanation_screen import show_explained
+from dasctl.cli import messages, past_screen, tables, text
 from dasctl.cli.rolling_screen import HEADINGS, is_unfinished, rows_of
-from dasctl.cli.run_screen import show_run
 from dasctl.cli.screen import Screen
 from dasctl.cli.summary import changes, summary_of
 from dasctl.core.outcome import FAILED, UNCHANGED, Outcome, Result
@@ -29,8 +24,10 @@ def show_results(outcome: Outcome, screen: Screen, *, long: bool = False) -> Non
     settings = screen.settings
     if outcome.command == "tail-log" or (settings.quiet and _nothing_new(outcome)):
         pass  # the lines of logs were shown when they came
-    elif outcome.command in dotted_screen.COMMANDS:
-        dotted_screen.show_dotted(outcome, screen)
+    elif outcome.command in tables.DOTTED:
+        from dasctl.cli.dotted_screen import show_dotted
+
+        show_dotted(outcome, screen)
     elif settings.terse:
         _show_terse(outcome, screen)
     else:
@@ -92,22 +89,14 @@ def _show_text(outcome: Outcome, screen: Screen, *, long: bool) -> None:
     elif past_screen.shows(outcome):
         past_screen.show_past(outcome, screen)
     elif outcome.data.get("dry_run"):
+        from dasctl.cli.dry_run_screen import show_dry_run
+
         show_dry_run(outcome, screen)
         _show_deviations(outcome, screen)
     elif outcome.command in tables.LISTS:
         _show_list(outcome, screen, long=long)
-    elif outcome.command == "diff-instance":
-        show_diff(outcome, screen)
-    elif outcome.command == "export-sync-bundle":
-        show_export(outcome, screen)
-    elif outcome.command in backup_screen.COMMANDS:
-        backup_screen.show_backup(outcome, screen)
-    elif outcome.command == "explain":
-        show_explained(outcome, screen)
-    elif outcome.command == "dump":
-        show_dump(outcome, screen)
-    elif outcome.command == "run":
-        show_run(outcome, screen)
+    elif (show := _screen_of_its_own(outcome.command)) is not None:
+        show(outcome, screen)
     elif outcome.command == "verify-domain":
         _show_domain(outcome, screen)
     elif outcome.command not in tables.ACTIONS:
@@ -124,9 +113,21 @@ def _show_text(outcome: Outcome, screen: Screen, *, long: bool) -> None:
         )
 
 
+def _screen_of_its_own(command: str) -> Callable[[Outcome, Screen], None] | None:
+    """What shows the outcomes of a command that looks like no other; imported by those alone."""
+    found = tables.OWN_SCREENS.get(command)
+    if found is None:
+        return None
+    module, function = found
+    show: Callable[[Outcome, Screen], None] = getattr(import_module(f"dasctl.cli.{module}"), function)
+    return show
+
+
 def _show_list(outcome: Outcome, screen: Screen, *, long: bool) -> None:
     if outcome.command == "list-deviations":
         _show_rows(outcome, [result for result in outcome.results if result.good], screen, long=long)
+        from dasctl.cli.comparison_screen import deviations_summary
+
         summary = deviations_summary(outcome)
         if summary:
             screen.line(summary)

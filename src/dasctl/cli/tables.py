@@ -245,6 +245,17 @@ _READERS = (
     "dump",
 )
 READING = frozenset((*LISTS, *_READERS))  # they never change a state
+DOTTED = ("get", "set", "list")  # their lines are made to be read by programs, too
+# Commands whose outcomes look like no others: the module of this package, and its function.
+OWN_SCREENS = {
+    "diff-instance": ("comparison_screen", "show_diff"),
+    "export-sync-bundle": ("bundle_screen", "show_export"),
+    "backup-domain": ("backup_screen", "show_backup"),
+    "restore-domain": ("backup_screen", "show_backup"),
+    "explain": ("explanation_screen", "show_explained"),
+    "dump": ("dump_screen", "show_dump"),
+    "run": ("run_screen", "show_run"),
+}
 
 _SYNCHRONISATION = (
     *INSTANCE,
