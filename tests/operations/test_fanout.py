@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -14,7 +14,7 @@ from dasctl.core.domain import Domain, Node
 from dasctl.core.outcome import FAILED, SKIPPED, UNREACHABLE, Result
 from dasctl.core.tolerance import Tolerance
 from dasctl.errors import NodeUnreachable
-from dasctl.operations.fanout import by_node, on_nodes
+from dasctl.operations.fanout import INTERRUPTED, by_node, on_nodes
 from dasctl.operations.ports import Context, Link
 from tests.scenarios.script import Script
 from tests.scenarios.world import World
@@ -158,3 +158,34 @@ def test_between_synchronisation_and_start_nothing_is_told_to_be_done(world: Wor
             assert "starting" in phases
     finally:
         world.run("stop-cluster web --kill")
+
+
+@dataclass
+class DeafLinks:
+    """ports.Links that lose an interrupt while they connect, as `asyncio.wait_for` does before Python 3.12."""
+
+    connecting: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def open(self, name: str, node: Node) -> AsyncIterator[Link]:
+        self.connecting.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        yield None  # type: ignore[misc]
+
+
+async def test_an_interrupt_that_is_lost_while_a_node_is_connected_ends_its_work(
+    world: World, domain: Domain
+) -> None:
+    links, begun = DeafLinks(), []
+
+    async def work(node: str, link: Link, instances: Sequence[str]) -> list[Result]:
+        begun.append(node)
+        return [Result(status="ok", instance=name, node=node) for name in instances]
+
+    ctx = replace(world.context("test"), links=links)
+    running = asyncio.ensure_future(on_nodes(ctx, domain, {"n1": ["web1"]}, work))
+    await links.connecting.wait()
+    running.cancel()
+    [row] = await running
+    assert row.error is INTERRUPTED and not begun

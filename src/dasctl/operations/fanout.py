@@ -92,6 +92,7 @@ async def _visit(
     _tell(ctx, "connecting", node, instances)
     try:
         async with ctx.links.open(node, domain.nodes[node]) as link:
+            _heed_interrupt()
             return await work(node, link, instances)
     except DasctlError as error:
         return failures(node, instances, Problem.of(error), status_of_error(error))
@@ -99,6 +100,15 @@ async def _visit(
         log.exception("node %s", node)
         fault = OperationFailed(f"node {node}: {type(error).__name__}: {error}")
         return failures(node, instances, Problem.of(fault), FAILED)
+
+
+def _heed_interrupt() -> None:
+    """End what an interrupt was meant to end already: `asyncio.wait_for`, which asyncssh connects with, loses one that comes
+    at the moment at which the connection is there (before Python 3.12).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def failures(node: str, instances: Sequence[str], problem: Problem, status: str) -> list[Result]:
