@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import traceback
@@ -67,6 +68,26 @@ def test_a_full_disk(domain: Path, small: Path) -> None:
     assert done.returncode == 1
     assert "make room" in done.stderr
     assert [path.name for path in small.iterdir()] == ["mine"]
+
+
+def test_a_history_that_was_altered_takes_no_backup_s_place(domain: Path) -> None:
+    """Such a one could not be restored, and --keep would remove one that can."""
+    words = ("--domain", str(domain), "backup-domain", "--keep", "1")
+    assert run(*words).returncode == 0
+    good = set((domain / ".dasctl/backups").iterdir())
+    with sqlite3.connect(domain / ".dasctl/history.db") as database:
+        database.execute("UPDATE revisions SET summary = 'forged'")
+    database.close()
+    done = run(*words)
+    assert done.returncode == 1
+    assert "no backup was made" in done.stderr and "--without-history" in done.stderr
+    assert set((domain / ".dasctl/backups").iterdir()) == good
+    kept = domain.parent / "kept"
+    alone = run("--domain", str(domain), "backup-domain", "--without-history", "--to", str(kept))
+    assert alone.returncode == 0, alone.stderr
+    (file,) = kept.iterdir()
+    done = run("restore-domain", str(file), "--to", str(domain.parent / "other"))
+    assert done.returncode == 0, done.stderr
 
 
 def replaced(file: Path, root: Path) -> None:

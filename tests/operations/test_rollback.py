@@ -263,6 +263,11 @@ def test_a_revision_that_is_kept_no_more_is_named(shop: Shop) -> None:
         shop.rollback(1)
     with pytest.raises(OperationFailed, match="there is no revision 99: the last one is 4"):
         shop.rollback(99)
+    shop.ctx().history.restart_at(9)  # as behind a backup
+    shop.edit("revisions: 2", "revisions: 3")
+    shop.record()
+    with pytest.raises(OperationFailed, match="revisions 3 to 4, 9 are"):
+        shop.rollback(1)
 
 
 def test_a_revision_of_an_earlier_release_has_no_domain_yaml(shop: Shop) -> None:

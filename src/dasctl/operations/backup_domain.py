@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from dasctl.core.outcome import Outcome, Result, summed_up
-from dasctl.errors import DomainLocked, InvalidDomain, RepositoryError, UsageError
+from dasctl.errors import DomainLocked, HistoryError, InvalidDomain, RepositoryError, UsageError
 from dasctl.operations.backup_ports import Backups
 from dasctl.operations.looking import utc_text
 from dasctl.operations.ports import Context, Event
@@ -28,6 +28,8 @@ async def backup_domain(
     backups = backups_of(ctx)
     if keep is not None and keep < 1:
         raise UsageError("--keep is about how many stay: at least 1")
+    if not without_history:
+        await asyncio.to_thread(_verified, ctx)
     now, warnings = await asyncio.to_thread(_recorded, ctx)
     folder = to.expanduser().absolute() if to is not None else backups.folder(ctx.store.root)
     write = partial(
@@ -50,6 +52,17 @@ def backups_of(ctx: Context) -> Backups:
     """The port that wiring gives to the commands of backups."""
     assert ctx.backups is not None
     return ctx.backups
+
+
+def _verified(ctx: Context) -> None:
+    """A backup with a history that was altered could not be restored, and may be the one that others give way to."""
+    try:
+        ctx.history.verify()
+    except HistoryError as error:
+        raise HistoryError(
+            f"{error.message}; no backup was made: with this history it could not be restored",
+            hint="back up the state alone: dasctl backup-domain --without-history; " + error.hint,
+        ) from error
 
 
 def _recorded(ctx: Context) -> tuple[Current | None, tuple[str, ...]]:

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 from dasctl.core import areas
 from dasctl.core.changes import root_of
@@ -100,12 +99,16 @@ def _kept_told(ctx: Context) -> str:
     numbers = kept(ctx)[::-1]
     if not numbers:
         return "no revision is"
-    gaps = any(after - before > 1 for before, after in pairwise(numbers))
     if len(numbers) == 1:
         return f"revision {numbers[0]} alone is"
-    if gaps and len(numbers) <= 30:
-        return f"revisions {', '.join(map(str, numbers))} are"
-    return f"revisions {numbers[0]} to {numbers[-1]} are"
+    runs = [[numbers[0], numbers[0]]]
+    for number in numbers[1:]:
+        if number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    told = [str(first) if first == last else f"{first} to {last}" for first, last in runs]
+    return f"revisions {', '.join(told)} are"
 
 
 def _domain_text(ctx: Context, parts: Mapping[str, bytes]) -> bytes | None:
