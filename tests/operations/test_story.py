@@ -117,6 +117,18 @@ def test_revisions_that_are_not_there(shop: Shop) -> None:
 # Whom a revision changed something for.
 
 
+def test_a_folder_that_was_touched_for_somebody_else_is_nobodys_news(shop: Shop) -> None:
+    shop.record()
+    shop.write("applications/unknown-to-all/x", b"1")
+    shop.write("lib/a-new.jar", b"1")
+    shop.record()  # 2: a file for everybody
+    os.utime(shop.root / "config", ns=(1, 1_500_000_000_000_000_001))
+    os.utime(shop.root / "lib", ns=(1, 1_500_000_000_000_000_001))
+    shop.record()  # 3: modtimes of folders alone
+    assert numbers(shop) == [3, 2, 1]
+    assert numbers(shop, "web1") == [2, 1]
+
+
 def test_only_what_changed_something_for_the_targets(shop: Shop) -> None:
     shop.record()
     shop.write("config/web-config/own", b"web 2")  # 2: web

@@ -5,6 +5,7 @@ What lives here: the comparison, and what cannot be known. What must not: how a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from dasctl.core import areas, bundles, slices
@@ -15,10 +16,13 @@ from dasctl.core.stamps import Revision
 from dasctl.errors import DasctlError, UsageError
 from dasctl.operations.past import MOST_LOOKED_AT, Past, past
 from dasctl.operations.ports import Context
-from dasctl.remote.manifest import Entry, digest_of
+from dasctl.remote.manifest import Entry, digest_of, slice_digest
 from dasctl.remote.paths import from_printable
 
-Needs = dict[str, str]  # instance to the digest of its slice
+Needs = dict[str, str]  # instance to the digest of its slice, without modtimes of folders
+
+# The modtime of a folder changes with whatever comes or goes in it, for others too, and is nobody's news.
+_FOLDER = re.compile(rb"((?:\A|\0)d [0-7]+ \d+ )-?\d+")
 
 
 def tracing(
@@ -76,6 +80,7 @@ class _Look:
         self._ctx = ctx
         self._targets = targets
         self._domains: dict[bytes, tuple[Domain, Mapping[str, Entry]] | None] = {}
+        self._digests: dict[str, str] = {}
         self.meant = False
 
     def needs(self, revision: Revision) -> Needs | None:
@@ -109,7 +114,15 @@ class _Look:
             return {}  # nothing was called that
         self.meant = True
         built = slices.build(domain, bundles.scan_of(then.parts, then.revision.state), definitions)
-        return {name: built.by_instance[name].digest for name in names}
+        return {name: slice_digest(self._listing(built.by_instance[name])) for name in names}
+
+    def _listing(self, wanted: slices.Slice) -> list[tuple[str, str]]:
+        return [(part.name, self._digest(part)) for part in wanted.parts]
+
+    def _digest(self, part: slices.Part) -> str:
+        if part.digest not in self._digests:
+            self._digests[part.digest] = digest_of(_FOLDER.sub(rb"\g<1>0", part.data))
+        return self._digests[part.digest]
 
 
 def _definition(domain: Domain, name: str) -> Entry:
