@@ -430,6 +430,17 @@ def test_one_instance_gets_back_its_own_version_of_what_the_cluster_has(shop: Sh
     assert YamlStore(shop.root).load().applications["hello"].versions == {"web2": "2"}
 
 
+def test_no_archive_comes_beside_another_of_its_version(shop: Shop) -> None:
+    shop.write("applications/__internal/hello/1/old.war", b"old")
+    shop.record()
+    (shop.root / "applications/__internal/hello/1/old.war").unlink()
+    shop.write("applications/__internal/hello/1/new.war", b"new")
+    shop.record()
+    shop.rollback(1, "web2")
+    assert shop.has("applications/__internal/hello/1/new.war")
+    assert not shop.has("applications/__internal/hello/1/old.war")
+
+
 def test_what_the_cluster_has_no_more_does_not_come_back_for_one(shop: Shop) -> None:
     import shutil
 

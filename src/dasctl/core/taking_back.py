@@ -271,13 +271,17 @@ def taken_of(
     before, behind = _Whose(*now), _Whose(*after)
     paths: set[bytes] = set()
     left: dict[bytes, list[Change]] = {}
+    fresh = {change.path for change in found if change.new is not None and change.old is None}
     for change in found:
         if change.path == areas.DEFINITION:
             continue
         if _is_within(change.path, areas.INTERNAL):
+            # An archive that may be needed again harms nobody; beside another one of its version it is rubbish.
             if (
-                change.new is not None and change.old is None
-            ):  # an archive that may be needed again harms nobody
+                change.new
+                and change.path in fresh
+                and (change.new.kind == "d" or change.path.rpartition(b"/")[0] in fresh)
+            ):
                 paths.add(change.path)
             continue
         users = before.of(change.path) | behind.of(change.path)
