@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 
 from dasctl.core.exchange import Who
 from dasctl.core.outcome import Problem, Result
-from dasctl.errors import OperationFailed, UsageError
+from dasctl.errors import HistoryError, OperationFailed, UsageError
 from dasctl.operations.diff import diff
 from dasctl.operations.failing import remember
 from dasctl.operations.history import history
 from dasctl.operations.show_revision import show_revision
+from dasctl.operations.verify_domain import verify_domain
 from tests.operations.test_rollback import Shop
 
 
@@ -221,3 +223,15 @@ def test_show_revision_names_what_changed(shop: Shop) -> None:
     assert {("new", "docroot/new"), ("deleted", "docroot/deep/er/page"), ("deleted", "docroot/deep")} <= told
     first = asyncio.run(show_revision(shop.ctx(), number=1)).results[0].fields
     assert {change["what"] for change in first["changes"]} == {"new"}
+
+
+def test_a_forged_history_is_found_out(shop: Shop) -> None:
+    shop.record()
+    shop.write("docroot/index.html", b"page 2")
+    shop.record()
+    assert asyncio.run(verify_domain(shop.ctx())).exit_code == 0
+    with sqlite3.connect(shop.root / ".dasctl/history.db") as database:
+        database.execute("UPDATE revisions SET who = 'somebody else' WHERE number = 1")
+    database.close()
+    with pytest.raises(HistoryError, match="revision 1 of somebody else@das does not fit its digest"):
+        asyncio.run(verify_domain(shop.ctx()))

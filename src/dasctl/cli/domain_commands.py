@@ -33,8 +33,8 @@ def create_domain(
 def verify_domain(ctx: typer.Context) -> int:
     """Check `domain.yaml` and the repository, name all faults.
 
-    Each fault comes with file, line and path. Files that would not be synchronised are named as warnings. No node is
-    asked.
+    Each fault comes with file, line and path. Files that would not be synchronised are named as warnings. That no revision
+    of the history was altered is checked, too. No node is asked.
 
         dasctl verify-domain
     """

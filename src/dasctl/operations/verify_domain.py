@@ -1,4 +1,6 @@
-"""`verify-domain`: the whole of domain.yaml, and what of the repository would not be synchronised, or would be lost."""
+"""`verify-domain`: the whole of domain.yaml, the chain of revisions, and what of the repository would not be synchronised,
+or would be lost.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,11 @@ from dasctl.operations.sync import sync_options
 
 
 async def verify_domain(ctx: Context) -> Outcome:
-    """Raises InvalidDomain with all faults; warnings name what is valid but surprising."""
+    """Raises InvalidDomain with all faults, HistoryError where the chain of revisions was altered; warnings name what is
+    valid but surprising.
+    """
     domain = ctx.store.load()
+    ctx.history.verify()
     scan = ctx.repository.scan(domain, criterion=domain.domain.criterion)
     found = slices_in(ctx, domain, scan)
     refused = told_of(found, refused=True)
