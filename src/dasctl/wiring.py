@@ -13,23 +13,21 @@ import shlex
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from dasctl.adapters.admission import Admission
 from dasctl.adapters.clock import SystemClock
 from dasctl.adapters.domain_lock import CALLER, user_name
 from dasctl.adapters.history import SqliteHistory
-from dasctl.adapters.objects import FolderObjects
 from dasctl.adapters.ssh import SshLinks
 from dasctl.adapters.store import YamlStore, create_domain, find_domain
 from dasctl.adapters.threads import Threads
-from dasctl.adapters.throttle import Throttle
 from dasctl.adapters.tree import FolderRepository
 from dasctl.core import outcome as outcomes
 from dasctl.core.domain import Node
@@ -39,6 +37,11 @@ from dasctl.errors import DasctlError, OperationFailed
 from dasctl.operations.ports import Context, Link
 
 if TYPE_CHECKING:
+    from dasctl.adapters.admission import Admission
+    from dasctl.adapters.member_files import FolderMembers
+    from dasctl.adapters.objects import FolderObjects
+    from dasctl.adapters.rollouts import FolderRollouts
+    from dasctl.adapters.throttle import Throttle
     from dasctl.adapters.working import FolderWorking
     from dasctl.core.bundles import Plan
     from dasctl.core.elsewhere import CarriedFile, Place
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from dasctl.operations.collecting_ports import LogArchive
     from dasctl.operations.member_ports import Outside
     from dasctl.remote.manifest import Entry
+
+Port = TypeVar("Port")
 
 AGAIN = "run the command again: it finishes what was begun"
 
@@ -97,19 +102,16 @@ def run_without_domain(
 
 def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
     """The context of a command in its domain. Raises DomainNotFound; nothing is opened yet."""
-    from dasctl.adapters.member_files import FolderMembers  # of use to two commands only
-    from dasctl.adapters.rollouts import UPGRADING, FolderRollouts
-
     root = find_domain(Path.cwd(), options.domain, os.environ)
     store = YamlStore(root, sleep=_sleep_between_tries)
     links = _Ssh(store, options.timeout_s, limit=options.limit)
     return Context(
         store=store, repository=FolderRepository(root), working=_LateWorking(root),
-        history=SqliteHistory(root), objects=FolderObjects(root), links=links, host_keys=links,
+        history=SqliteHistory(root), objects=_late(_objects, root), links=links, host_keys=links,
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
-        timeout_s=options.timeout_s, on_event=on_event, members=FolderMembers(root),
+        timeout_s=options.timeout_s, on_event=on_event, members=_late(_members, root),
         bundles=_LateBundles(), archives=_LateArchives(), releases=_LateReleases(root),
-        rollouts=FolderRollouts(root), switches=FolderRollouts(root, UPGRADING), backups=_LateBackups(),
+        rollouts=_late(_rollouts, root), switches=_late(_switches, root), backups=_LateBackups(),
         log_archives=_LateLogArchives(),
     )  # fmt: skip
 
@@ -141,7 +143,7 @@ class _Ssh:
     def __init__(self, store: YamlStore, timeout_s: float, *, limit: float | None) -> None:
         self._store = store
         self._timeout_s = timeout_s
-        self._throttle = Throttle(limit) if limit is not None else None
+        self._throttle = _throttle(limit) if limit is not None else None
         self._made: SshLinks | None = None
 
     @property
@@ -154,6 +156,8 @@ class _Ssh:
 
     @property
     def _admission(self) -> Admission:
+        from dasctl.adapters.admission import Admission
+
         return Admission(self._links)
 
     @asynccontextmanager
@@ -181,6 +185,56 @@ class _Ssh:
         return await self._admission.install_key(
             name, node, public_key, generate=generate, ask_password=ask_password
         )
+
+
+class _Late:
+    """An adapter that is made, and imported, when it is first used; by several threads at once, perhaps."""
+
+    def __init__(self, make: Callable[[Path], Any], root: Path) -> None:
+        self._make = make
+        self._root = root
+        self._lock = threading.Lock()
+        self._made: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make(self._root)
+        return getattr(self._made, name)
+
+
+def _late(make: Callable[[Path], Port], root: Path) -> Port:
+    return cast("Port", _Late(make, root))
+
+
+def _objects(root: Path) -> FolderObjects:
+    from dasctl.adapters.objects import FolderObjects  # where nothing is to be sent, no object is looked at
+
+    return FolderObjects(root)
+
+
+def _members(root: Path) -> FolderMembers:
+    from dasctl.adapters.member_files import FolderMembers  # of use to two commands only
+
+    return FolderMembers(root)
+
+
+def _rollouts(root: Path) -> FolderRollouts:
+    from dasctl.adapters.rollouts import FolderRollouts
+
+    return FolderRollouts(root)
+
+
+def _switches(root: Path) -> FolderRollouts:
+    from dasctl.adapters.rollouts import UPGRADING, FolderRollouts
+
+    return FolderRollouts(root, UPGRADING)
+
+
+def _throttle(limit: float) -> Throttle:
+    from dasctl.adapters.throttle import Throttle
+
+    return Throttle(limit)
 
 
 class _LateWorking:

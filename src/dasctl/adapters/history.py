@@ -18,16 +18,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dasctl.adapters import failures_table, outcomes_table
-from dasctl.core.chain import check_chain, check_epoch, check_restart
+from dasctl.adapters import failures_table
 from dasctl.core.failures import Failure, News
 from dasctl.core.stamps import Acknowledged, Revision, Standing
-from dasctl.core.telling import Told
 from dasctl.errors import FormatTooNew, HistoryError
 from dasctl.remote.manifest import digest_of
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from dasctl.core.telling import Told
 
 FORMAT = 1  # user_version of the database; docs/history-format.md
 KEPT_REVISIONS = 20
@@ -96,6 +96,8 @@ class SqliteHistory:
 
     def raise_epoch(self, epoch: int) -> None:
         """See `ports.History`."""
+        from dasctl.core.chain import check_epoch
+
         with self._writing() as database:
             check_epoch(_setting(_Rows(database), "epoch", 1), epoch)
             _set(database, "epoch", epoch)
@@ -204,11 +206,15 @@ class SqliteHistory:
 
     def tell(self, told: Told) -> None:
         """See `ports.History`."""
+        from dasctl.adapters import outcomes_table  # commands that change nothing tell nothing
+
         with self._writing() as database:
             outcomes_table.write(database, _Rows(database), told)
 
     def told(self, revisions: Sequence[int]) -> list[Told]:
         """See `ports.History`."""
+        from dasctl.adapters import outcomes_table
+
         with self._reading() as rows:
             return outcomes_table.read(rows, revisions)
 
@@ -252,6 +258,8 @@ class SqliteHistory:
 
     def restart_at(self, number: int) -> None:
         """See `ports.History`."""
+        from dasctl.core.chain import check_restart
+
         with self._writing() as database:
             last = _Rows(database)("SELECT max(number) FROM revisions", ())[0][0]
             check_restart(last or 0, number)
@@ -287,6 +295,8 @@ class SqliteHistory:
 
     def verify(self) -> int:
         """See `ports.History`."""
+        from dasctl.core.chain import check_chain
+
         with self._translated():
             with self._reading() as rows:
                 faults = [row[0] for row in rows("PRAGMA quick_check", ())]

@@ -12,13 +12,15 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dasctl.adapters.throttle import Throttle
 from dasctl.core.exchange import CutOff, Reply
 from dasctl.errors import LinkLost, NodeError, NodeNotUsable, NodeTimeout, ProtocolError
 from dasctl.remote import frames
 from dasctl.remote.words import MARKER, MINIMUM_PYTHON, PROTOCOL
+
+if TYPE_CHECKING:
+    from dasctl.adapters.throttle import Throttle
 
 SILENCE_S = 60.0  # a link that neither says nor takes anything for so long counts as gone; helpers beat
 MAX_REPLY = 1 << 24  # bytes of a reply's body: the helper's have none, and a node must not fill our memory

@@ -32,7 +32,7 @@ class _StandIn(ModuleType):
 
 
 def start_lean() -> None:
-    """Let this process import asyncio and asyncssh without what a client of ours never uses: 60 ms.
+    """Let this process import asyncio, msgspec and asyncssh without what a client of ours never uses: 60 ms.
 
     For processes that are one command and serve nothing: what is left out stays out for as long as the process lives.
     """
@@ -40,6 +40,8 @@ def start_lean() -> None:
         return
     with _in_place_of({"ssl": None}):
         import asyncio  # noqa: F401
+    with _in_place_of({"typing_extensions": None}):  # 3 ms, for what typing has as well since 3.11
+        import msgspec  # noqa: F401
     sys.modules.update({name: _StandIn(name) for name in _UNUSED})
     _absent(_OPTIONAL)
 

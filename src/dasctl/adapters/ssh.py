@@ -19,7 +19,6 @@ from dasctl.adapters.helpers import Helpers
 from dasctl.adapters.host_keys import HostKey, HostKeys, Known
 from dasctl.adapters.link import Peer, Stream, StreamLink
 from dasctl.adapters.quick_start import import_asyncssh
-from dasctl.adapters.throttle import Throttle
 from dasctl.core.domain import Node
 from dasctl.errors import NodeError, NodeUnreachable
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from dasctl.adapters.ssh_connect import Route, Target
     from dasctl.adapters.ssh_keys import Keys, Offer
+    from dasctl.adapters.throttle import Throttle
 
 LOGINS_AT_ONCE = 8  # per sshd: OpenSSH's default MaxStartups drops the eleventh that has not logged in
 SSH_CONFIG = "DASCTL_SSH_CONFIG"  # names a file to read instead of ~/.ssh/config

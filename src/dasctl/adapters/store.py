@@ -19,13 +19,12 @@ import dasctl
 from dasctl.adapters import domain_cache, domain_lock
 from dasctl.core import names
 from dasctl.core.domain import FILE, Domain
-from dasctl.core.edits import Edit, Put
-from dasctl.core.faults import Path as FaultPath
-from dasctl.core.templates import without_entries
 from dasctl.errors import DomainNotFound, InvalidDomain, OperationFailed, UsageError
 
 if TYPE_CHECKING:
     from dasctl.adapters.yaml_text import Document
+    from dasctl.core.edits import Edit
+    from dasctl.core.faults import Path as FaultPath
 
 FOLDERS = ("config", "applications", "lib", "docroot")
 VARIABLE = "DASCTL_DOMAIN"
@@ -225,6 +224,8 @@ def create_domain(root: Path, name: str | None, *, sample: bool, id: str) -> Yam
 
     `name` None is the folder's name. UsageError where the name is not allowed, or there is a domain already.
     """
+    from dasctl.core.templates import without_entries
+
     root = _absolute(root)
     name = name if name is not None else root.name
     if (why := names.fault_of(name)) is not None:
@@ -254,6 +255,7 @@ def sample_text() -> str:
 
 def _named(text: str, name: str, id: str) -> str:
     from dasctl.adapters.yaml_edit import edit_text
+    from dasctl.core.edits import Put
 
     return edit_text(text, [Put(path=("domain", "name"), value=name), Put(path=("domain", "id"), value=id)])
 

@@ -15,11 +15,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dasctl.core.domain import Domain
-from dasctl.core.faults import Path
 from dasctl.core.patterns import regexes
 from dasctl.remote import words
+
+if TYPE_CHECKING:
+    from dasctl.core.faults import Path
 
 OWN_PART = "config/domain.yaml"  # of an instance: dasctl's alone, whatever the patterns say
 

@@ -14,11 +14,14 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from dasctl.core.domain import Domain, Scalar
-from dasctl.core.faults import Path, did_you_mean
-from dasctl.core.here_documents import Body, body_of
 from dasctl.core.names import is_property
+
+if TYPE_CHECKING:
+    from dasctl.core.faults import Path
+    from dasctl.core.here_documents import Body
 
 # Built-in names that the node fills in, and the variables in which its shell finds them.
 FOLDERS = {
@@ -96,6 +99,8 @@ class Scope:
         if name in self._known:
             return self._known[name]
         if name not in self.given:
+            from dasctl.core.faults import did_you_mean
+
             choices = [*self.given, *self.built_in]
             raise PropertyError(f"no property named {name!r}{did_you_mean(name, choices)}")
         if name in on_the_way:
@@ -248,6 +253,8 @@ def shell_pieces(template: str) -> Iterator[str | Reference]:
             end = template.find("\n", position)
             position = len(template) if end < 0 else end
         elif template.startswith("<<", position):
+            from dasctl.core.here_documents import body_of
+
             found = body_of(template, position, bodies[-1] if bodies else None)
             bodies += [] if found is None else [found]
             position += 3 if template.startswith("<<<", position) else 2

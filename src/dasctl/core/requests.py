@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dasctl.core.ancestors import ancestors
 from dasctl.core.domain import Domain
 from dasctl.core.slices import Part, Slice
 from dasctl.core.stamps import Revision, Standing
@@ -120,6 +119,8 @@ class Deltas:
         return self._made[key]
 
     def _make(self, base: str | None, part: Part) -> Delta:
+        from dasctl.core.ancestors import ancestors
+
         old = self._kept_part(base) if base is not None else None
         way = part.data if old is None else manifest.changes(old, part.data)
         contents = dict(_new_contents(old or b"", part.data))

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from dasctl.core.domain import Domain
-from dasctl.core.faults import did_you_mean
 from dasctl.errors import UsageError
 
 DOMAIN = "domain"
@@ -143,6 +142,8 @@ def _globbed(domain: Domain, pattern: str) -> list[str]:
 
 
 def _nodes(domain: Domain, word: str) -> list[str]:
+    from dasctl.core.faults import did_you_mean
+
     found: list[str] = []
     for name in _expanded(word):
         matching = [n for n in domain.nodes if fnmatchcase(n, name)] if _is_glob(name) else [name]
@@ -204,6 +205,8 @@ def _too_many(word: str) -> UsageError:
 
 
 def _unknown(domain: Domain, name: str) -> UsageError:
+    from dasctl.core.faults import did_you_mean
+
     if name in domain.nodes:
         return UsageError(
             f"no instance or cluster named {name!r}; did you mean '{NODE_PREFIX}{name}'?",

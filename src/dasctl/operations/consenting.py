@@ -10,16 +10,17 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from dasctl.core import deletions, targets
-from dasctl.core.deletions import Loss, Losses
-from dasctl.core.deployments import Deployments
 from dasctl.core.domain import Domain
 from dasctl.core.requests import SyncOptions
 from dasctl.core.slices import Slices
 from dasctl.errors import OperationFailed
 from dasctl.operations.ports import Acknowledged, Context
 from dasctl.operations.recording import Current
+
+if TYPE_CHECKING:
+    from dasctl.core.deletions import Loss
 
 NOTHING_SENT = "nothing was sent"
 
@@ -37,6 +38,8 @@ async def consented(
     """
     if options.mass_deletion or options.dry_run:
         return options
+    if not _changing(now.slices, expected, names):
+        return options  # the daily case, for which what judges losses is not imported
     losses = await asyncio.to_thread(losses_of, ctx, now.domain, now.slices, expected, names, options)
     asked = {name: loss for name, loss in losses.items() if loss.is_mass and name not in options.agreed}
     if asked:
@@ -54,19 +57,29 @@ def losses_of(
     options: SyncOptions,
 ) -> dict[str, Loss]:
     """What each of `names` would lose, of those that would lose anything."""
+    from dasctl.core.deletions import Losses, chosen_by
+    from dasctl.core.deployments import Deployments
+
     losses, deployments = Losses(kept_part=ctx.history.part), Deployments(domain)
     lost: dict[str, Loss] = {}
-    for name in names:
-        known, wanted = expected.get(name), found.by_instance[name]
-        if known is None or dict(known.parts) == dict(wanted.listing):
-            continue
+    for name in _changing(found, expected, names):
+        wanted = found.by_instance[name]
         loss = losses.of(
-            dict(known.parts), wanted.parts, deployed=deployments.of(name),
-            chosen=deletions.chosen_by(options.only, options.exclude, options.keep.get(name, ())),
+            dict(expected[name].parts), wanted.parts, deployed=deployments.of(name),
+            chosen=chosen_by(options.only, options.exclude, options.keep.get(name, ())),
         )  # fmt: skip
         if loss is not None:
             lost[name] = loss
     return lost
+
+
+def _changing(found: Slices, expected: Mapping[str, Acknowledged], names: Sequence[str]) -> list[str]:
+    """Those of `names` that are not remembered with just what they are to get."""
+    return [
+        name
+        for name in names
+        if name in expected and dict(expected[name].parts) != dict(found.by_instance[name].listing)
+    ]
 
 
 def mass_deletions(
@@ -78,11 +91,15 @@ def mass_deletions(
     options: SyncOptions,
 ) -> tuple[str, ...]:
     """A line for each group of instances of which most would be deleted: the warnings of who only looks."""
+    from dasctl.core import deletions
+
     losses = losses_of(ctx, domain, found, expected, names, options)
     return deletions.told({name: loss for name, loss in losses.items() if loss.is_mass})
 
 
 async def _asked(ctx: Context, losses: Mapping[str, Loss]) -> None:
+    from dasctl.core import deletions
+
     lines = deletions.told(losses)
     if ctx.ask is None:
         raise OperationFailed(
@@ -93,7 +110,9 @@ async def _asked(ctx: Context, losses: Mapping[str, Loss]) -> None:
 
 
 def _hint(losses: Mapping[str, Loss]) -> str:
-    whom = targets.fold(losses)
+    from dasctl.core.targets import fold
+
+    whom = fold(losses)
     return f"look at it: dasctl sync-instance {whom} --dry-run; if it is meant: dasctl sync-instance {whom} --yes"
 
 

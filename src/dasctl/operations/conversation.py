@@ -16,14 +16,13 @@ from dasctl.core.requests import UNASKED_LIMIT, Want
 from dasctl.core.sending import Plan, Progress
 from dasctl.core.verdicts import Verdict
 from dasctl.errors import DasctlError, LinkLost, NodeError, NotChanged, ProtocolError, RepositoryError
-from dasctl.operations import further
-from dasctl.operations.barrier import Barrier, Decision
 from dasctl.operations.contents import END
 from dasctl.operations.ports import Event, Link, Reply
 from dasctl.operations.weighing import Order
 from dasctl.remote import words
 
 if TYPE_CHECKING:
+    from dasctl.operations.barrier import Barrier
     from dasctl.operations.synchronising import Synchronisation
 
 MAX_TRIPS = 6  # for one instance: expected, elsewhere, contents, and as much again for a node that was changed meanwhile
@@ -82,6 +81,8 @@ class Conversation:
 
     async def commit_with_all(self, barrier: Barrier) -> None:
         """Wait for the other nodes, and commit with them, or not at all."""
+        from dasctl.operations.barrier import Decision
+
         bad = [name for name, course in self.courses.items() if course.error is not None]
         if bad:
             barrier.fails(self.node, bad)
@@ -168,11 +169,12 @@ class Conversation:
         def on_sent(progress: Progress) -> None:
             self._tell_sent(courses, progress, size, len(plan))
 
-        frames = (
-            further.frames(self, courses, plan, on_sent)
-            if may_spread
-            else self.run.streams.frames(plan, on_sent)
-        )
+        if may_spread:
+            from dasctl.operations import further
+
+            frames = further.frames(self, courses, plan, on_sent)
+        else:
+            frames = self.run.streams.frames(plan, on_sent)
         async for block in frames:
             first.sent += len(block)
             yield block

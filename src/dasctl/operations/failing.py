@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dasctl.core.failures import news
 from dasctl.core.outcome import UNCHANGED, Outcome, Result
 from dasctl.core.telling import told
-from dasctl.core.tolerance import Tolerance
 from dasctl.errors import ExitCode, HistoryError, UsageError
 from dasctl.operations.ports import Context
+
+if TYPE_CHECKING:
+    from dasctl.core.tolerance import Tolerance
 
 
 def of_failed(ctx: Context, names: Sequence[str]) -> tuple[str, ...]:
@@ -50,7 +53,11 @@ def _tell(ctx: Context, results: Sequence[Result]) -> None:
 
 def tolerance_of(text: str | None) -> Tolerance | None:
     """The value of `--max-failures`. Raises UsageError."""
+    if text is None:
+        return None
+    from dasctl.core.tolerance import Tolerance
+
     try:
-        return None if text is None else Tolerance.parse(text)
+        return Tolerance.parse(text)
     except ValueError as error:
         raise UsageError(f"--max-failures: {error}") from error

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dasctl.core.domain import Criterion, Domain, Node
-from dasctl.core.edits import Edit
 from dasctl.core.exchange import (
     PHASES,
     BundleFile,
@@ -25,18 +24,19 @@ from dasctl.core.exchange import (
     Unpacked,
     Who,
 )
-from dasctl.core.failures import Failure, News
-from dasctl.core.moves import Move, Touch
 from dasctl.core.slices import Scan
 from dasctl.core.stamps import Acknowledged, Revision, Standing
-from dasctl.core.telling import Told
-from dasctl.core.tolerance import Tolerance
 from dasctl.remote.manifest import Entry
 from dasctl.remote.words import BEAT_S
 
 if TYPE_CHECKING:
     from dasctl.core.archives import Limits  # of use to few commands
     from dasctl.core.bundles import Plan  # of use to one command only
+    from dasctl.core.edits import Edit
+    from dasctl.core.failures import Failure, News
+    from dasctl.core.moves import Move, Touch
+    from dasctl.core.telling import Told
+    from dasctl.core.tolerance import Tolerance
     from dasctl.operations.backup_ports import Backups  # of use to few commands
     from dasctl.operations.collecting_ports import LogArchives  # of use to two commands
     from dasctl.operations.member_ports import Members  # of use on nodes only

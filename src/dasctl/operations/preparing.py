@@ -18,7 +18,6 @@ from dasctl.core.requests import Deltas, SyncOptions
 from dasctl.core.stamps import Standing
 from dasctl.errors import DasctlError, OperationFailed
 from dasctl.operations.acknowledging import Acknowledging
-from dasctl.operations.barrier import Barrier, Watched
 from dasctl.operations.consenting import consented
 from dasctl.operations.fanout import INTERRUPTED, by_node, on_nodes
 from dasctl.operations.ports import Context, Event, Link
@@ -98,8 +97,11 @@ async def pass_over(
     """
     preparing = asyncio.ensure_future(preparation)
     groups = by_node(domain, names)
-    barrier = Barrier(groups) if together else None
-    if barrier is not None:
+    barrier = None
+    if together:
+        from dasctl.operations.barrier import Barrier, Watched
+
+        barrier = Barrier(groups)
         ctx = replace(ctx, links=Watched(ctx.links, barrier), parallel=max(ctx.parallel, len(groups)))
 
     async def visit(node: str, link: Link, instances: Sequence[str]) -> Sequence[Result]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-from dasctl.core import areas, changes, slices
+from dasctl.core import areas, slices
 from dasctl.core.config_id import config_id
 from dasctl.core.definition import definition
 from dasctl.core.domain import FILE, Criterion, Domain
-from dasctl.core.edits import Edit
 from dasctl.core.slices import Scan, Slices
 from dasctl.core.stamps import Acknowledged, Revision
 from dasctl.errors import RepositoryError
-from dasctl.operations.keeping import keep_contents, needed
 from dasctl.operations.ports import Context
 from dasctl.remote.paths import printable
+
+if TYPE_CHECKING:
+    from dasctl.core.edits import Edit
 
 EDITED_IN_PLACE = "files edited in place"
 FIRST_SEEN = "the domain as it was first seen"
@@ -64,6 +66,8 @@ def current(
         now = _compared(ctx, domain, found, head, summary)
         if not (now.new and record):
             return now
+        from dasctl.operations.keeping import keep_contents, needed  # of use to those alone who record
+
         moved = keep_contents(ctx, found, head)
         if not moved:
             revision = _summed_up(ctx, now.revision, found, head)
@@ -105,6 +109,8 @@ def _summed_up(ctx: Context, revision: Revision, found: Slices, head: Revision |
     """What was edited in place is told as what changed, where the last revision is kept."""
     if head is None or revision.summary != EDITED_IN_PLACE:
         return revision
+    from dasctl.core import changes
+
     before = ctx.history.parts_of(head.number)
     told = changes.summary(changes.between(before, found.repository)) if before is not None else ""
     return replace(revision, summary=told or EDITED_IN_PLACE)

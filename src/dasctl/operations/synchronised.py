@@ -11,13 +11,13 @@ from dasctl.core.outcome import Problem, Result, status_of_error
 from dasctl.core.sending import Plan
 from dasctl.core.slices import Slice
 from dasctl.errors import DasctlError, NotChanged
-from dasctl.operations.commanding import Answer
 from dasctl.operations.conversation import Course
 from dasctl.operations.ports import Link
 from dasctl.remote import words
 from dasctl.remote.paths import from_printable
 
 if TYPE_CHECKING:
+    from dasctl.operations.commanding import Answer
     from dasctl.operations.synchronising import Synchronisation
 
 NOT_CHANGED = "not changed"  # the status of an instance that could, where another could not

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dasctl.core.outcome import Result
 from dasctl.core.reloading import wants_reload
 from dasctl.core.requests import Deltas, SyncOptions, Want
 from dasctl.core.stamps import Standing
 from dasctl.operations.acknowledging import Acknowledging
-from dasctl.operations.barrier import Barrier
-from dasctl.operations.commanding import Answer, command
 from dasctl.operations.conversation import Conversation, Course
 from dasctl.operations.ports import Acknowledged, Context, Link
 from dasctl.operations.recording import Current
 from dasctl.operations.synchronised import result_of
 from dasctl.operations.weighing import Sending
 from dasctl.remote import words
+
+if TYPE_CHECKING:
+    from dasctl.operations.barrier import Barrier
+    from dasctl.operations.commanding import Answer
 
 
 @dataclass(kw_only=True)
@@ -77,6 +79,8 @@ class Synchronisation:
         names = [name for name, course in courses.items() if self._reloads(name, course)]
         if not names:
             return {}
+        from dasctl.operations.commanding import command
+
         standing = self.now.revision.standing
         return await command(
             self.ctx, self.now.domain, node, link, words.RELOAD, names,

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dasctl.core.exchange import PIECE
-from dasctl.core.packing import packed, packed_delta, unpacked
 from dasctl.core.sending import Item, Plan, whole
 from dasctl.errors import ObjectLost, RepositoryError
 from dasctl.operations.contents import Blocks, OnSent
@@ -135,6 +134,8 @@ class ThoughtOf(Weights):
         if digest not in self._packed:
             if self._objects.has(digest):
                 return super()._weight(digest, size)
+            from dasctl.core.packing import packed
+
             try:
                 self._packed[digest] = sum(len(packed(piece).data) for piece in self._pieces(digest))
             except RepositoryError:
@@ -150,6 +151,7 @@ class ThoughtOf(Weights):
 
     def _thought_of(self, base: str, digest: str) -> int | None:
         from dasctl.core.delta import delta  # most commands make none
+        from dasctl.core.packing import packed_delta, unpacked
 
         try:
             old = b"".join(unpacked(piece) for piece in self._objects.pieces(base))
