@@ -255,8 +255,45 @@ def test_a_start_needs_a_release_and_verify_domain_says_which_node_lacks_one(sho
     code, shown = shop.run("start-instance app3")
     assert code == 1
     assert "names ${node.software}, but" in shown
+    assert "install-node n3" in shown
     shop.good("install-node n3 --version 1.0")
     shop.good("start-instance app3")
+
+
+@pytest.mark.parametrize("line", [
+    "restart-cluster app --rolling --max-failures 100%", "restart-cluster app", "restart-instance app3",
+    "sync-cluster app --restart", "sync-cluster app --restart --rolling --max-failures 100%",
+])  # fmt: skip
+def test_a_restart_stops_no_server_whose_node_has_no_release_by_now(shop: Shop, line: str) -> None:
+    shop.change(
+        "  app2: {node: n2, cluster: app}\n",
+        "  app2: {node: n2, cluster: app}\n  app3: {node: n3, cluster: app}\n",
+    )
+    shop.change("exec ${node.software}/bin/server", "echo serving; exec sleep 1000")
+    shop.good("start-cluster app")
+    shop.change("echo serving; exec sleep 1000", "exec ${node.software}/bin/server")
+    before = pids(shop)
+    code, shown = shop.run(line)
+    assert code in (1, 3), shown
+    assert "node n3 has no release of software" in shown
+    assert "install-node n3 --version 1.0" in shown
+    after = pids(shop)
+    assert after["app3"] == before["app3"] is not None
+    assert (after["app1"] != before["app1"]) == ("cluster" in line)
+
+
+def pids(shop: Shop) -> dict[str, int | None]:
+    rows = json.loads(shop.good("list-instances --json"))["results"]
+    return {row["instance"]: row["pid"] for row in rows}
+
+
+def test_a_release_that_was_put_there_by_hand_is_enough_to_restart(shop: Shop) -> None:
+    shop.good("start-cluster app")
+    shop.change(f'{shop.nodes}/n1, software: "1.0"', f"{shop.nodes}/n1")
+    assert shop.domain().nodes["n1"].software is None
+    before = pids(shop)
+    shop.good("restart-cluster app")
+    assert pids(shop)["app1"] != before["app1"]
 
 
 def test_instances_json_says_what_a_server_runs_with(shop: Shop) -> None:

@@ -73,13 +73,24 @@ async def apply(
     )
 
 
-async def _barred(ctx: Context, domain: Domain, names: Sequence[str], restart: Restart) -> Mapping[str, str]:
-    """The running servers that `max-skew` forbids to start with the release that their nodes have by now, and why."""
-    if restart == "never" or domain.domain.max_skew is None:
+async def _barred(
+    ctx: Context, domain: Domain, names: Sequence[str], restart: Restart
+) -> Mapping[str, Problem]:
+    """The running servers that must not be stopped, and why: `max-skew` forbids to start them with the release that their
+    nodes have by now, or they need one and their nodes have none.
+    """
+    if restart == "never":
         return {}
+    from dasctl.operations.lacking import lacking  # of use to what restarts only
+
+    barred = await lacking(ctx, domain, names)
+    if domain.domain.max_skew is None:
+        return barred
     from dasctl.operations import skews  # of use to few domains
 
-    return (await skews.judged(ctx, domain, names, those="changing")).refused
+    hint = "bring the nodes nearer to each other with upgrade-node, or raise domain: max-skew"
+    refused = (await skews.judged(ctx, domain, names, those="changing")).refused
+    return barred | {name: Problem(message=why, hint=hint) for name, why in refused.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +98,7 @@ class Steps:
     """The way of one node: synchronise, stop what has to be restarted, start it again. `barred` must not be started."""
 
     restart: Restart
-    barred: Mapping[str, str] = field(default_factory=dict)
+    barred: Mapping[str, Problem] = field(default_factory=dict)
 
     async def node(
         self, run: Synchronisation, node: str, link: Link, instances: Sequence[str]
@@ -108,10 +119,7 @@ class Steps:
         why = self.barred.get(row.instance or "")
         if not row.good or why is None:
             return row
-        problem = Problem(
-            message=f"synchronised, but not restarted: {why}",
-            hint="bring the nodes nearer to each other with upgrade-node, or raise domain: max-skew",
-        )
+        problem = replace(why, message=f"synchronised, but not restarted: {why.message}")
         return replace(row, status=FAILED, error=problem)
 
 

@@ -65,6 +65,7 @@ class Visit:
     statuses: dict[str, str] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)  # bytes that were staged
     standing: dict[str, Standing | None] = field(default_factory=dict)
+    lacking: dict[str, Problem] = field(default_factory=dict)  # who must not be started: no release
 
     async def carried_out(self, instances: Sequence[str]) -> None:
         """All steps of all instances, as far as each comes."""
@@ -75,6 +76,7 @@ class Visit:
         ways = {name: self._way(seen[name], changes.get(name, {}), name) for name in self._going(instances)}
         for name in ways:
             self._chronicle.note(name, ran=name in alive)
+        self.lacking = self._without_release(seen)
         await self._in_place(_those(ways, Way.IN_PLACE, Way.FILES))
         await self._through(_those(ways, Way.RESTART), _those(ways, Way.START))
 
@@ -125,6 +127,14 @@ class Visit:
             ),
         )  # fmt: skip
 
+    def _without_release(self, seen: Mapping[str, Seen]) -> dict[str, Problem]:
+        if all(view.error is not None or view.more.get("current") is not None for view in seen.values()):
+            return {}
+        from dasctl.operations.lacking import lacks  # of use to few domains
+
+        found = ((name, lacks(self.batch.domain, name, view)) for name, view in seen.items())
+        return {name: why for name, why in found if why is not None}
+
     # -- the two ways
 
     async def _in_place(self, names: Sequence[str]) -> None:
@@ -159,6 +169,9 @@ class Visit:
             if name in self.batch.barred:
                 hint = "bring the nodes nearer to each other with upgrade-node, or raise domain: max-skew"
                 self._fail(name, Problem(message=f"not started: {self.batch.barred[name]}", hint=hint))
+            elif name in self.lacking:
+                why = self.lacking[name]
+                self._fail(name, replace(why, message=f"not started: {why.message}"))
 
     async def _drain(self, names: Sequence[str]) -> None:
         drained = [name for name in names if command_of(self.batch.domain, name, "drain") is not None]

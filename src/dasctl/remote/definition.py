@@ -53,6 +53,11 @@ class Definition:
         relevant = [self.start, self.env, self.raw.get("properties")]
         return manifest.digest_of(json.dumps(relevant, sort_keys=True).encode("ascii"))
 
+    @property
+    def node(self) -> str:
+        """The name of the instance's node, for what a person is told to type."""
+        return str(_table(self.raw, "instance").get("node", "NODE"))
+
     def own_variables(self, node: str, folder: str, record: dict[str, Any] | None = None) -> dict[str, str]:
         """The variables that only the node can know, and those that name the instance; then `env`. `record`: of a server
         that runs, with the release that it was started with."""

@@ -110,7 +110,8 @@ def _noted_release(instance: asked.Asked, known: definition.Definition) -> proce
         at = "leads to %s, which is no folder" % found["release"] if found["release"] else "is missing"
         raise Failure(
             "its config names ${node.software}, but %s %s" % (link, at),
-            "dasctl install-node NODE --archive FILE --version V, or upgrade-node to another release",
+            "dasctl install-node %s --archive FILE --version V, or upgrade-node to another release"
+            % known.node,
         )
     return found
 
