@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -204,6 +205,24 @@ def test_a_rolling_restart_stops_no_server_that_must_not_be_started_again(shop: 
     assert "not started: app1 would run with release 1.0, and app2" in shown
     assert (shop.served("app1"), shop.served("app2")) == (["1.0"], ["1.0", "2.0"])
     assert "app1      n1    failed   3         running" in shown
+
+
+@pytest.mark.parametrize("line", [
+    "restart-cluster app --rolling", "restart-cluster app --rolling --sync none", "sync-cluster app --restart --rolling",
+])  # fmt: skip
+def test_a_rolling_change_tells_how_long_that_of_each_instance_took(shop: Shop, line: str) -> None:
+    server = "trap 'sleep 0.4; exit 0' TERM; echo serving; while :; do sleep 0.1; done"
+    shop.change("exec ${node.software}/bin/server", f"({server})")
+    shop.good("start-cluster app")
+    if "sync-" in line:
+        shop.change("sleep 0.1", "sleep 0.11")
+    began = time.monotonic()
+    rows = json.loads(shop.good(f"{line} --json"))["results"]
+    whole = time.monotonic() - began
+    taken = [row["seconds"] for row in rows]
+    assert len(taken) == 2
+    assert min(taken) >= 0.4
+    assert sum(taken) <= whole
 
 
 def test_what_ends_a_deployment_stops_no_server_that_must_not_be_started_again(shop: Shop) -> None:

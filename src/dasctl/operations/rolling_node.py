@@ -65,6 +65,7 @@ class Visit:
     statuses: dict[str, str] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)  # bytes that were staged
     standing: dict[str, Standing | None] = field(default_factory=dict)
+    began: dict[str, float] = field(default_factory=dict)  # when its first step began: the clock's seconds
     lacking: dict[str, Problem] = field(default_factory=dict)  # who must not be started: no release
 
     async def carried_out(self, instances: Sequence[str]) -> None:
@@ -279,14 +280,24 @@ class Visit:
         return [name for name in names if name not in self.errors]
 
     def _move(self, name: str, state: State, *, drained: bool | None = None) -> None:
+        self.began.setdefault(name, self.batch.ctx.clock.monotonic())
         self._chronicle.move(name, state, drained=drained)
+        if state is State.DONE:
+            self._time(name)
         if state in TOLD:
             self.batch.ctx.on_event(Event(phase=state.value, node=self.node, instance=name))
 
     def _fail(self, name: str, error: DasctlError | Problem, *, drained: bool | None = None) -> None:
         problem = error if isinstance(error, Problem) else Problem.of(error)
         self.errors[name] = problem
+        self._time(name)
         self._chronicle.move(name, State.FAILED, drained=drained, message=problem.message)
+
+    def _time(self, name: str) -> None:
+        """How long its change took, from its first step to now; what was staged before, while it served, does not count."""
+        if name in self.began:
+            taken = self.batch.ctx.clock.monotonic() - self.began[name]
+            self.columns.setdefault(name, {"revision": None})["seconds"] = round(taken, 3)
 
     def result(self, name: str) -> Result:
         """The row of one instance."""
