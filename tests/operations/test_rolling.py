@@ -485,6 +485,17 @@ def test_why_it_was_taken_back_is_told(cluster):
     assert "--resume" not in text
 
 
+def test_a_failure_that_was_taken_back_is_told_at_the_revision_that_failed(cluster):
+    taken_back(cluster)
+    failed_on = {row["revision"]: row["failed_on"] for row in cluster.json("history")["results"]}
+    assert set(failed_on) == {1, 2, 3}
+    assert (failed_on[1], failed_on[3]) == ([], [])
+    assert len(failed_on[2]) == 1
+    assert failed_on[2][0].startswith("web[2-4]")
+    assert "the server ended with exit status 1" in cluster.run("show-revision 2")
+    assert "the server ended" not in cluster.run("show-revision 3")
+
+
 def test_what_cannot_be_taken_back_is_not_begun(cluster):
     cluster.world.das.store.write(
         (cluster.world.das.store.text or "").replace("  name: shop", "  name: shop\n  revisions: 1")

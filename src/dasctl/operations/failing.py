@@ -46,7 +46,10 @@ def _tell(ctx: Context, results: Sequence[Result]) -> None:
     head = ctx.history.head()
     if head is None:
         return
-    story = told(results, ctx.who, revision=head.number, when=ctx.clock.now())
+    # What was rolled out and taken back has failed, not the revision that brought the old state back.
+    rolled = [number for row in results if isinstance(number := row.fields.get("rolled_out"), int)]
+    number = max(rolled, default=head.number)
+    story = told(results, ctx.who, revision=number, when=ctx.clock.now())
     if story is not None:
         ctx.history.tell(story)
 

@@ -21,7 +21,9 @@ DRAINED = "it is still out of the load balancer"
 async def told(
     ctx: Context, domain: Domain, rollout: Rollout, rows: Mapping[str, Result], *, why: str = ""
 ) -> list[Result]:  # fmt: skip
-    """A result for every instance, with `state` and `revision` as they are now, and `rolling`: how far it came."""
+    """A result for every instance: `state` and `revision` as they are now, `rolling`: how far it came, and `rolled_out`:
+    the revision that was to come to it (none where nothing is synchronised).
+    """
     seen = await look(ctx, domain, rollout.names, probe=False)
     waiting = bool(rollout.those(State.WAITING))
     return [
@@ -36,6 +38,8 @@ def _row(
     base = row or Result(status="done", instance=member.name, node=domain.instances[member.name].node)
     columns: dict[str, Any] = {**base.fields, "state": seen.state, "rolling": member.state.value}
     columns["revision"] = seen.at.standing.revision if seen.at is not None else base.fields.get("revision")
+    if rollout.revision is not None:
+        columns["rolled_out"] = rollout.revision
     base = replace(base, fields=columns)
     match member.state:
         case State.DONE:
