@@ -26,7 +26,7 @@ WHOLE: dict[str, Any] = {
     "limits": [{"name": "Max open files", "soft": "100", "hard": "100", "unit": "files"}],
     "environment": ["A", "B"], "deviations": [{"path": "lib/x", "kind": "changed"}], "more": 2, "interrupted": False,
     "logs": [["logs/server.log", 1234, 1_700_000_000.5]], "log": ["last line"], "troubles": ["sockets: hidden"],
-    "command": {"exit": {"status": 3}, "out": "threads\n", "err": "", "seconds": 0.1, "late": True},
+    "last_run": None, "command": {"exit": {"status": 3}, "out": "threads\n", "err": "", "seconds": 0.1, "late": True},
 }  # fmt: skip
 
 
@@ -41,6 +41,17 @@ def test_everything_is_there_in_sections() -> None:
     ):  # fmt: skip
         assert words in text, words
     assert list(warnings(WHOLE)) == []
+
+
+def test_what_is_on_record_of_a_dead_server_is_of_its_last_run() -> None:
+    last = {"pid": 10, "since": 1_700_000_000, "ready": True, "exit": {"status": 3}}
+    text = "\n".join(lines("web1", {**WHOLE, "state": "failed", "record": None, "last_run": last}))
+    assert "last run     pid 10 since 2023-11-14 22:13:20Z, was ready, exit status 3\n" in text
+    assert "\nready " not in text
+    assert "\npid  " not in text
+    never = {"pid": 10, "since": 1, "ready": False, "stopped": 1_700_000_000}
+    text = "\n".join(lines("web1", {**WHOLE, "record": None, "last_run": never}))
+    assert ", never ready, stopped 2023-11-14 22:13:20Z\n" in text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import tarfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from dasctl.errors import UsageError
 from dasctl.operations.dump import dump
 from dasctl.remote import words
 from dasctl.remote.frames import encode
+from tests.operations.rolling import Cluster
 from tests.scenarios.world import World
 
 
@@ -50,6 +54,28 @@ def test_one_trip_per_node_and_the_configs_own_command(synced: World) -> None:
     assert first["log"] == ["web1 \udcff"]
     assert first["state"] == "not running"
     json.dumps(outcome.as_json())
+
+
+def test_of_a_dead_server_its_last_run_is_told_as_such(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    cluster.run("start-cluster web")
+    try:
+        alive = cluster.json("dump web1")["results"][0]
+        pid = alive["record"]["pid"]
+        assert (alive["state"], alive["record"]["ready"], alive["last_run"]) == ("running", True, None)
+        os.killpg(pid, signal.SIGKILL)
+        until = time.monotonic() + 30
+        while (dead := cluster.json("dump web1")["results"][0])["state"] == "running":
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert (dead["state"], dead["record"], dead["last_run"]["pid"]) == ("failed", None, pid)
+        text = cluster.run("dump web1")
+        assert f"last run     pid {pid} since" in text
+        assert "ready        yes" not in text
+        cluster.run("stop-instance web2")
+        assert ", was ready, stopped" in cluster.run("dump web2")
+    finally:
+        cluster.end()
 
 
 def test_an_archive_with_text_and_document_of_each(synced: World, tmp_path: Path) -> None:

@@ -92,6 +92,19 @@ def _where(dump: Dump) -> Iterator[str]:
         if record.get(key) not in (None, ""):
             value = _moment(record[key]) if key in ("since", "stopped") else record[key]
             yield f"{key:<12} {'yes' if value is True else value}"
+    last = _table(dump, "last_run")
+    if last:
+        yield f"last run     {', '.join(_last_run(last))}"
+
+
+def _last_run(last: Dump) -> Iterator[str]:
+    yield f"pid {last.get('pid')} since {_moment(last.get('since'))}"
+    yield "was ready" if last.get("ready") is True else "never ready"
+    if last.get("stopped") not in (None, "", False):
+        yield "stopped" if last["stopped"] is True else f"stopped {_moment(last['stopped'])}"
+    ended = " and ".join(f"{key} {value}" for key, value in _table(last, "exit").items())
+    if ended:
+        yield f"exit {ended}"
 
 
 def _node(node: Dump) -> Iterator[str]:

@@ -24,6 +24,7 @@ from dasctl.remote import words
 COMMAND = "dump"
 COMMAND_LIMIT_S = 60.0  # of the config's own command, unless the command line says otherwise
 UNFINISHED = Problem(message="interrupted before it was looked at", hint="a dump changes nothing")
+DEAD = (words.NOT_RUNNING, words.SERVER_FAILED)
 _HIDDEN = ("name", "verdict", "hint", "message")
 
 
@@ -93,6 +94,12 @@ def _row(domain: Domain, node: str, verdict: Verdict, machine: Mapping[str, Any]
     if seen.error is not None:
         return Result(status=seen.status, instance=verdict.name, node=node, error=seen.error)
     told = {key: value for key, value in verdict.more.items() if key not in _HIDDEN}
+    # What is on record of a server that lives no more tells of its last run: that pid may be anybody's by now.
+    is_dead = told.get("state") in DEAD
+    told |= {
+        "record": None if is_dead else told.get("record"),
+        "last_run": told.get("record") if is_dead else None,
+    }
     fields = {**told, "machine": machine, "clock_difference_s": machine.get("clock_difference_s")}
     try:
         fields["warnings"] = list(dump_text.warnings(fields))
