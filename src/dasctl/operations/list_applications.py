@@ -10,6 +10,7 @@ from dasctl.core.deployment_records import Record
 from dasctl.core.deployments import UNKNOWN
 from dasctl.core.domain import Application, Domain
 from dasctl.core.outcome import Outcome, Result, summed_up
+from dasctl.core.sizes import size_text
 from dasctl.operations.deployed import Known, all_known
 from dasctl.operations.looking import utc_text
 from dasctl.operations.ports import Context
@@ -30,7 +31,7 @@ async def list_applications(ctx: Context, targets: Sequence[str] = (), *, long: 
     ]  # fmt: skip
     kept = sum(record.size for known in found.values() for record in known.records.values())
     notes = (
-        (f"all archives together take {kept:,} bytes in applications/__internal",) if long and kept else ()
+        (f"all archives together take {size_text(kept)} in applications/__internal",) if long and kept else ()
     )
     return summed_up("list-applications", rows, changed=True, notes=notes)
 
