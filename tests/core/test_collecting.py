@@ -44,6 +44,17 @@ def test_the_newest_files_come_first_and_what_does_not_fit_is_told() -> None:
     ]
 
 
+@pytest.mark.parametrize(("sizes", "max_size", "max_file", "why"), [
+    ([50_000], 2 << 10, M, "no room: 2 KiB of --max-size 2 KiB left, and no log is cut to less than 4 KiB"),
+    ([M - 1024, 50_000], M, M, "no room: 1 KiB of --max-size 1 MiB left, and no log is cut to less than 4 KiB"),
+    ([M, 50_000], M, M, "no room: --max-size 1 MiB is used up"),
+    ([50_000], M, 2 << 10, "longer than --max-file-size 2 KiB, and no log is cut to less than 4 KiB"),
+])  # fmt: skip
+def test_why_there_is_no_room(sizes: list[int], max_size: int, max_file: int, why: str) -> None:
+    files = [file(f"{number}.log", size, -number) for number, size in enumerate(sizes)]
+    assert told_of(shares(files, max_size, max_file)) == [f"web1: logs/{len(sizes) - 1}.log left out: {why}"]
+
+
 def test_all_is_taken_where_there_is_room_and_never_more_than_the_limit() -> None:
     files = [file(f"{number}.log", number * 1000, number) for number in range(50)]
     assert all(share.most == share.file.size for share in shares(files, 1 << 40, 1 << 40))

@@ -84,12 +84,21 @@ def shares(files: Iterable[LogFile], max_size: int, max_file: int) -> list[Share
         elif file.is_packed:
             share = Share(file=file, most=None, why=f"compressed, {size_text(file.size)}, cannot be cut")
         elif room < LEAST:
-            share = Share(file=file, most=None, why=f"no room: --max-size {size_text(max_size)} is used up")
+            share = Share(file=file, most=None, why=_no_room(left, max_size, max_file))
         else:
             share = Share(file=file, most=room)
         left -= share.most or 0
         found.append(share)
     return found
+
+
+def _no_room(left: int, max_size: int, max_file: int) -> str:
+    least = f"no log is cut to less than {size_text(LEAST)}"
+    if left >= LEAST:
+        return f"longer than --max-file-size {size_text(max_file)}, and {least}"
+    if left:
+        return f"no room: {size_text(left)} of --max-size {size_text(max_size)} left, and {least}"
+    return f"no room: --max-size {size_text(max_size)} is used up"
 
 
 def told_of(shares: Sequence[Share]) -> list[str]:
