@@ -168,7 +168,9 @@ class MemoryRepository:
         ignored: set[bytes] = set()
         for path in sorted(self._things, key=order):
             folder = path.rpartition(b"/")[0]
-            if (path + b"/").startswith(areas.INTERNAL + b"/"):  # archives of what was deployed: no pattern is about them
+            if (path + b"/").startswith(
+                areas.INTERNAL + b"/"
+            ):  # archives of what was deployed: no pattern is about them
                 continue
             if folder in ignored or ignore.matches(path, stat.S_ISDIR(self._things[path].mode)):
                 ignored.add(path)
