@@ -7,6 +7,9 @@
 
 PY := .venv/bin/python
 
+# Most of the time tests wait for servers: three at a time keep two processors busy. A file's tests stay together.
+TEST := $(PY) -m pytest -q -n 3 --dist loadfile
+
 # Targets share one virtual environment: `make -j` is welcome, and runs them one after the other.
 .NOTPARALLEL:
 .PHONY: help venv dev demo test check format bench picture try-tomcat docs clean
@@ -27,7 +30,7 @@ demo: venv ## show the main job: three nodes on this machine, started, synchroni
 test: ## install what the tests need, and run them
 	@sh scripts/install_test_needs.sh
 	@sh scripts/venv.sh dev
-	$(PY) -m pytest -q
+	$(TEST)
 
 check: ## formatting, lint, types, import law, tests, documents
 	@sh scripts/install_test_needs.sh
@@ -38,7 +41,7 @@ check: ## formatting, lint, types, import law, tests, documents
 	$(PY) -m mypy scripts/*.py
 	$(PY) -m mypy scripts/bench/*.py
 	.venv/bin/lint-imports
-	$(PY) -m pytest -q
+	$(TEST)
 
 format: dev ## put the code into its form
 	$(PY) -m ruff format .

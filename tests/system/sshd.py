@@ -6,6 +6,7 @@ the test and says what to install; nothing is skipped.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -13,12 +14,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SSHD = "/usr/sbin/sshd"
 NODE_USER = "dasnode"
+ACCOUNTS = "/run/dasctl-tests-accounts"  # a lock
 _START_S = 20.0  # machines that run tests are shared
 
 
@@ -30,13 +33,21 @@ def node_user(name: str = NODE_USER, shell: str = "/bin/sh") -> str:
     """The user whom nodes belong to; as root an unprivileged one with this login shell, made where it is missing."""
     if os.getuid() != 0:
         return pwd.getpwuid(os.getuid()).pw_name
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        # Two test runs may do so at once: the second one finds the user made.
-        subprocess.run(["useradd", "-m", "-s", shell, name], check=False, capture_output=True)
-        subprocess.run(["usermod", "-p", "*", name], check=True, capture_output=True)
+    with accounts_locked():
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            subprocess.run(["useradd", "-m", "-s", shell, name], check=True, capture_output=True)
+            subprocess.run(["usermod", "-p", "*", name], check=True, capture_output=True)
     return name
+
+
+@contextmanager
+def accounts_locked() -> Iterator[None]:
+    """Alone with the machine's accounts: useradd and its like fail where another one is at work."""
+    with open(ACCOUNTS, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def make_key(path: Path, *, passphrase: str = "") -> Path:
@@ -241,12 +252,13 @@ def have_sshd() -> None:
 
 
 def _children(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [int(text) for text in task.read_text().split()]
-        except OSError:
-            continue
+    """Those of a process that may end at any moment: glob looks into folders that are gone by then."""
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            found += [int(text) for text in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+    except OSError:
+        pass
     return found
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.system.cluster import DASCTL, LIMIT_S, Cluster
 from tests.system.ssh_domain import copied_key, entry_of, nodes_domain, public_of, reaches
-from tests.system.sshd import Sshd, SshSetting, append, make_key
+from tests.system.sshd import Sshd, SshSetting, accounts_locked, append, make_key
 from tests.system.terminal import on_terminal
 
 PASSWORD = "correct horse battery"
@@ -62,16 +62,19 @@ def asking(
 ) -> Iterator[Asking]:
     name = f"dasnode-pw{os.getpid()}"
     home = tmp_path / "n1/home"
-    subprocess.run(["useradd", "-M", "-d", str(home), "-s", shell, name], check=True, capture_output=True)
+    with accounts_locked():
+        subprocess.run(["useradd", "-M", "-d", str(home), "-s", shell, name], check=True, capture_output=True)
     try:
-        subprocess.run(["chpasswd"], input=f"{name}:{PASSWORD}\n", text=True, check=True)
+        with accounts_locked():
+            subprocess.run(["chpasswd"], input=f"{name}:{PASSWORD}\n", text=True, check=True)
         server = sshd_factory(
             "n1", user=name, PasswordAuthentication="yes", AuthorizedKeysFile=".ssh/authorized_keys"
         )
         yield Asking(server=server, cluster=nodes_domain(tmp_path, ssh, {"n1": entry_of(server, ssh)}))
         server.stop()
     finally:
-        subprocess.run(["userdel", "-f", name], check=False, capture_output=True)
+        with accounts_locked():
+            subprocess.run(["userdel", "-f", name], check=False, capture_output=True)
 
 
 def test_wrong_password_then_the_right_one(asking: Asking, ssh: SshSetting) -> None:
