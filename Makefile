@@ -7,9 +7,6 @@
 
 PY := .venv/bin/python
 
-# Most of the time tests wait for servers: three at a time keep two processors busy. A file's tests stay together.
-TEST := $(PY) -m pytest -q -n 3 --dist loadfile
-
 # Targets share one virtual environment: `make -j` is welcome, and runs them one after the other.
 .NOTPARALLEL:
 .PHONY: help venv dev demo test check format bench picture try-tomcat docs clean
@@ -30,7 +27,7 @@ demo: venv ## show the main job: three nodes on this machine, started, synchroni
 test: ## install what the tests need, and run them
 	@sh scripts/install_test_needs.sh
 	@sh scripts/venv.sh dev
-	$(TEST)
+	@sh scripts/run_tests.sh $(PY)
 
 check: ## formatting, lint, types, import law, tests, documents
 	@sh scripts/install_test_needs.sh
@@ -41,7 +38,7 @@ check: ## formatting, lint, types, import law, tests, documents
 	$(PY) -m mypy scripts/*.py
 	$(PY) -m mypy scripts/bench/*.py
 	.venv/bin/lint-imports
-	$(TEST)
+	@sh scripts/run_tests.sh $(PY)
 
 format: dev ## put the code into its form
 	$(PY) -m ruff format .

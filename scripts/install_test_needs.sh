@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs, from the system's packages, what the tests use and pip cannot bring: the OpenSSH server and client, rsync
-# (the independent eye on what was synchronised), and csh and fish (login shells that nodes may have).
+# (the independent eye on what was synchronised), csh and fish (login shells that nodes may have), and nginx (which spreads
+# requests over servers that are restarted).
 #
 # Does nothing where all is there. Where it may not install, it says what to install, and fails: the tests that need a
 # real sshd are not skipped.
@@ -9,7 +10,7 @@ PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
 here=$(dirname "$0")
 
 missing=""
-for tool in sshd ssh ssh-keygen rsync csh fish; do
+for tool in sshd ssh ssh-keygen rsync csh fish nginx; do
     command -v $tool >/dev/null 2>&1 || missing="$missing $tool"
 done
 can_make_venv() {
