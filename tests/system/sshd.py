@@ -9,10 +9,12 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -71,9 +73,24 @@ def run(command: list[str]) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port that is this process's own until it ends: other tests run beside it, and a server that is down for a while
+    must find its port again. The kernel gives none of these to outgoing connections (ip_local_port_range).
+    """
+    folder = Path(tempfile.gettempdir(), f"dasctl-test-ports-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
+    while True:
+        port = random.randrange(10_000, 32_000)
+        held = os.open(
+            folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        )  # closed by the kernel, at our end
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as sock:
+                sock.bind(("127.0.0.1", port))
+        except OSError:
+            os.close(held)
+        else:
+            return port
 
 
 @dataclass(kw_only=True)
