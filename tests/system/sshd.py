@@ -19,12 +19,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 SSHD = "/usr/sbin/sshd"
 NODE_USER = "dasnode"
 ACCOUNTS = "/run/dasctl-tests-accounts"  # a lock
 _START_S = 20.0  # machines that run tests are shared
+_BLOCK = 100  # ports
 
 
 class SshdMissing(Exception):
@@ -73,24 +75,40 @@ def run(command: list[str]) -> None:
 
 
 def free_port() -> int:
-    """A port that is this process's own until it ends: other tests run beside it, and a server that is down for a while
-    must find its port again. The kernel gives none of these to outgoing connections (ip_local_port_range).
+    """A port that nobody listens at, and that no other tests of this machine are given while this process lives: they may
+    run beside it, and a server that is down for a while must find its port again. The kernel gives none of these to
+    outgoing connections (ip_local_port_range).
     """
+    for port in _own_ports():
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError("there is no port left")
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """Ports of blocks that are locked for this process, each port once. One handle for a block, not for a port: a suite asks
+    for more than a thousand, and what is open beyond 1,023 is no use to select(2)."""
+    return _blocks()
+
+
+def _blocks() -> Iterator[int]:
     folder = Path(tempfile.gettempdir(), f"dasctl-test-ports-{os.getuid()}")
     folder.mkdir(exist_ok=True)
-    while True:
-        port = random.randrange(10_000, 32_000)
-        held = os.open(
-            folder / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        )  # closed by the kernel, at our end
+    blocks = list(range(10_000, 32_000, _BLOCK))
+    random.shuffle(blocks)
+    for first in blocks:
+        held = os.open(folder / str(first), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with socket.socket() as sock:
-                sock.bind(("127.0.0.1", port))
         except OSError:
             os.close(held)
-        else:
-            return port
+        else:  # closed by the kernel, at our end
+            yield from range(first, first + _BLOCK)
 
 
 @dataclass(kw_only=True)

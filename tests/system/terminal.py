@@ -42,8 +42,9 @@ def on_terminal(
 
 def _read(terminal: int, deadline: float) -> str:
     """What came next; empty at the end."""
-    ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
-    assert ready, "the command hangs"
+    waiting = select.poll()  # select() knows no handle above 1,023
+    waiting.register(terminal, select.POLLIN)
+    assert waiting.poll(max(0.0, deadline - time.monotonic()) * 1000), "the command hangs"
     try:
         return os.read(terminal, 65536).decode("utf-8", "replace")
     except OSError:  # so Linux tells the end of a terminal
