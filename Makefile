@@ -27,7 +27,7 @@ demo: venv ## show the main job: three nodes on this machine, started, synchroni
 test: ## install what the tests need, and run them
 	@sh scripts/install_test_needs.sh
 	@sh scripts/venv.sh dev
-	$(PY) -m pytest -q
+	@sh scripts/run_tests.sh $(PY)
 
 check: ## formatting, lint, types, import law, tests, documents
 	@sh scripts/install_test_needs.sh
@@ -38,7 +38,7 @@ check: ## formatting, lint, types, import law, tests, documents
 	$(PY) -m mypy scripts/*.py
 	$(PY) -m mypy scripts/bench/*.py
 	.venv/bin/lint-imports
-	$(PY) -m pytest -q
+	@sh scripts/run_tests.sh $(PY)
 
 format: dev ## put the code into its form
 	$(PY) -m ruff format .
