@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from dasctl.adapters.called_command import CallerGone, Channel, Child, Terminal
+from dasctl.adapters.called_warden import end_group
 from dasctl.remote import frames
 
 ALL = Terminal(streams=(True, True, True), size=(30, 90))
@@ -118,3 +123,87 @@ def test_the_caller_goes() -> None:
         child.relay(line)
     assert child._process is not None
     assert child._process.returncode in (0, -15)  # it may not have come as far as the trap
+
+
+SERVED = """
+import os, sys
+from dasctl.adapters.called_command import Channel, Child, Terminal
+source, sink = os.pipe()
+streams = (sys.argv[2] == "terminal",) * 3
+with Child(["/bin/sh", "-c", sys.argv[1]], environment=dict(os.environ), terminal=Terminal(streams=streams)) as child:
+    child.relay(Channel(source, sink))
+"""
+
+
+@contextmanager
+def served(command: str, terminal: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Who runs the command for somebody, as `serve-caller` does; nobody ever hears of him."""
+    process = subprocess.Popen([sys.executable, "-c", SERVED, command, terminal], start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until(there: Callable[[], object]) -> None:
+    end = time.monotonic() + 60.0
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    """Whether it runs; one that has ended and waits for somebody who asks does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("terminal", ["terminal", "pipes"])
+def test_kill_9_of_who_runs_it_ends_the_command_in_order(tmp_path: Path, terminal: str) -> None:
+    """A whole group: the command and a child of its own."""
+    mark = tmp_path / "pids"
+    ended = tmp_path / "ended"
+    command = (
+        f"trap 'echo in order > {ended}; exit 0' TERM HUP; sleep 1000 & "
+        f"echo $$ $! > {mark}.new; mv {mark}.new {mark}; wait"
+    )
+    with served(command, terminal) as process:
+        until(mark.exists)
+        pids = [int(word) for word in mark.read_text().split()]
+        assert all(map(is_running, pids))
+        process.kill()
+        until(lambda: not any(map(is_running, pids)))
+    assert ended.read_text() == "in order\n"
+
+
+def test_kill_9_of_his_whole_group_ends_the_command_as_well(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    with served(f"echo $$ > {mark}.new; mv {mark}.new {mark}; exec sleep 1000", "pipes") as process:
+        until(mark.exists)
+        pid = int(mark.read_text())
+        os.killpg(process.pid, signal.SIGKILL)
+        until(lambda: not is_running(pid))
+
+
+def test_nobody_watches_any_more_when_the_command_has_ended(tmp_path: Path) -> None:
+    """Its children may live on, as they may at home: only what nobody waits for is ended."""
+    mark = tmp_path / "pid"
+    run(f"sleep 1000 > /dev/null 2>&1 & echo $! > {mark}; echo begun", NONE)
+    pid = int(mark.read_text())
+    time.sleep(0.5)
+    assert is_running(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_who_does_not_end_is_ended() -> None:
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(1000)"
+    with subprocess.Popen(
+        [sys.executable, "-c", deaf], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        end_group(process.pid, 0.5)
+        assert process.wait(60) == -signal.SIGKILL

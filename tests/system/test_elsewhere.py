@@ -245,6 +245,20 @@ def test_a_broken_connection_ends_the_command_and_leaves_nothing(laptop: Laptop)
     until(lambda: not laptop.left())
 
 
+def test_kill_9_of_the_far_end_ends_the_command_there(laptop: Laptop) -> None:
+    with waiting(laptop) as process:
+        (command,) = laptop.children()
+        served = int(Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[1])
+        assert b"serve-caller" in Path(f"/proc/{served}/cmdline").read_bytes()
+        os.kill(served, signal.SIGKILL)
+        out, err = process.communicate(timeout=LIMIT_S)
+        until(lambda: not laptop.children())
+    assert process.returncode == 4, out + err
+    assert "in the middle" in out
+    assert laptop.run("sync-domain").code == 0  # and it holds nothing
+    assert laptop.left() == []
+
+
 def test_a_folder_is_deployed_as_it_is(laptop: Laptop) -> None:
     build = laptop.folder / "build dir"
     shutil.copytree(laptop.cluster.root / "applications/hello", build / "hello")

@@ -21,13 +21,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from dasctl.adapters.called_warden import GRACE_S, Warden
 from dasctl.errors import OperationFailed
 from dasctl.remote import frames
 
 PIECE = 64 << 10  # bytes read at once
 HIGH = 1 << 20  # bytes that wait for the caller before the child is read no further
 TYPED = 64 << 10  # bytes that wait for the child; a person types less
-GRACE_S = 60.0  # how long a command may take to end after its caller has gone
 BODY = 1 << 20  # bytes of one frame
 HEADER = 4 << 20  # bytes of one frame's header: all words of a command line
 SIGNALS = {"INT": signal.SIGINT, "TERM": signal.SIGTERM, "HUP": signal.SIGHUP}
@@ -156,6 +156,7 @@ class Child:
         self._typed = bytearray()
         self._outputs: dict[int, int] = {}  # descriptor to what the caller knows it as; 0 is the terminal
         self._process: subprocess.Popen[bytes] | None = None
+        self._warden = Warden()
 
     def __enter__(self) -> Child:
         slave = -1
@@ -166,6 +167,7 @@ class Child:
             self._outputs[self._master] = 0
         streams = self._terminal.streams
         try:
+            self._warden.start()
             self._process = subprocess.Popen(
                 self._command,
                 env=self._environment,
@@ -174,9 +176,10 @@ class Child:
                 stdout=slave if streams[1] else subprocess.PIPE,
                 stderr=slave if streams[2] else subprocess.PIPE,
                 start_new_session=True,
-                preexec_fn=(lambda: _take_terminal(slave)) if slave >= 0 else None,
+                preexec_fn=lambda: self._begin(slave),
             )
         except OSError as error:
+            self._warden.stop()
             raise OperationFailed(f"dasctl cannot be started on the DAS: {error.strerror}") from error
         finally:
             if slave >= 0:
@@ -197,11 +200,18 @@ class Child:
             except subprocess.TimeoutExpired:
                 self._signal(signal.SIGKILL)
                 self._process.wait()
+        self._warden.stop()
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
         if self._master >= 0:
             os.close(self._master)
+
+    def _begin(self, slave: int) -> None:
+        """In the child, the leader of a new session, before it becomes the command."""
+        self._warden.watch_me()
+        if slave >= 0:
+            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)  # Ctrl-C and passwords are about this terminal
 
     def relay(self, channel: Channel) -> int:
         """Relay until the command has ended; its exit status. Raises CallerGone."""
@@ -297,8 +307,3 @@ class Child:
     def _resize(self, size: tuple[int, int]) -> None:
         with suppress(OSError):
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
-
-
-def _take_terminal(slave: int) -> None:
-    """In the child, the leader of a new session: let Ctrl-C and passwords be about this terminal."""
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)

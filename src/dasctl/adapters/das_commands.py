@@ -44,7 +44,10 @@ PASSED = ("TERM", "COLORTERM", "NO_COLOR", "COLUMNS", "LINES")
 IMPATIENT = 3  # times of Ctrl-C after which nobody is waited for any more
 _LAST_WORDS_S = 2.0
 _NOT_FOUND = 127
-_AWAY = "what it had begun there is ended like by Ctrl-C; `dasctl history` and `dasctl list-instances` tell how far it came"
+_AWAY = (
+    "it is ended there like by Ctrl-C as soon as its sshd notices that nobody is left; `dasctl history` and "
+    "`dasctl list-instances` tell how far it came"
+)
 
 Header = dict[str, Any]
 
