@@ -324,6 +324,111 @@ def test_every_shape_of_a_section(shape: str) -> None:
         assert not set(kept) & {line.rstrip("\n") for line in went} or not text.endswith("\n")
 
 
+COMMENTED = """\
+nodes:
+  n1: {host: a}  # the first
+  # n0 was retired
+
+  # a rack that is to come:
+  #   n9: {host: z}
+#  n8: {host: y}
+
+# What runs, and where.
+configs:
+  c:
+    start: exec serve
+    properties:
+      p: 1
+      # p.more: 2
+    # stop: exec quit
+
+  # no other yet
+
+# Instances of the first shop.
+instances:
+  # NAME: {node: NODE, config: CONFIG}
+clusters: {
+  web: {config: c},  # all
+  jobs: {config: c}  # nights
+  # more are planned
+}
+
+# The end.
+"""
+N2, NEW = Put(path=("nodes", "n2"), value={"host": "b"}), Put(path=("configs", "c", "stop"), value="exit")
+PLACES = [
+    (
+        "behind the entry's comments, before the next section's",
+        [N2],
+        "  #   n9: {host: z}\n",
+        "  n2: {host: b}\n",
+    ),
+    ("behind an inner comment, before an outer one", [NEW], "    # stop: exec quit\n", "    stop: exit\n"),
+    (
+        "in the innermost",
+        [Put(path=("configs", "c", "properties", "q"), value=2)],
+        "      # p.more: 2\n",
+        "      q: 2\n",
+    ),
+    (
+        "behind what is noted of the section",
+        [Put(path=("configs", "d"), value={"start": "x"})],
+        "  # no other yet\n",
+        "  d:\n    start: x\n",
+    ),
+    (
+        "below the words under an empty section's name",
+        [Put(path=("instances", "i"), value={"node": "n1", "config": "c"})],
+        "  # NAME: {node: NODE, config: CONFIG}\n",
+        "  i: {node: n1, config: c}\n",
+    ),
+    (
+        "a new section at the end",
+        [Put(path=("applications", "hello"), value={"targets": ["web"]})],
+        "# The end.\n",
+        "applications: {hello: {targets: [web]}}\n",
+    ),
+]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize(("edits", "behind", "came"), [p[1:] for p in PLACES], ids=[p[0] for p in PLACES])
+def test_comments_stay_with_what_they_are_about(edits: Any, behind: str, came: str, newline: str) -> None:
+    text = COMMENTED.replace("\n", newline)
+    after = edit_text(text, edits)
+    assert after.replace("\r\n", "\n") == COMMENTED.replace(behind, behind + came)
+    assert after.count("\r") == after.count("\n") * (newline == "\r\n")
+    assert edit_text(after, [Drop(path=edits[0].path)]) == text or edits[0].path[0] in (
+        "instances",
+        "applications",
+    )
+
+
+def test_a_flow_mapping_of_lines_keeps_its_comments_at_their_lines() -> None:
+    after = edit_text(COMMENTED, [Put(path=("clusters", "api"), value={"config": "c"})])
+    assert after == COMMENTED.replace(
+        "{config: c}  # nights\n  # more are planned\n",
+        "{config: c},  # nights\n  # more are planned\n  api: {config: c}\n",
+    )
+    comma = COMMENTED.replace("{config: c}  # nights", "{config: c},  # nights")
+    assert edit_text(comma, [Put(path=("clusters", "api"), value={"config": "c"})]) == comma.replace(
+        "  # more are planned\n", "  # more are planned\n  api: {config: c},\n"
+    )
+
+
+def test_comments_inside_of_an_entry_go_with_it_and_others_stay() -> None:
+    after = edit_text(COMMENTED, [Drop(path=("configs", "c")), Drop(path=("nodes", "n1"))])
+    gone = (
+        "  c:\n    start: exec serve\n    properties:\n      p: 1\n      # p.more: 2\n    # stop: exec quit\n"
+    )
+    assert after == (
+        COMMENTED.replace(gone, "")
+        .replace("  n1: {host: a}  # the first\n", "")
+        .replace("nodes:", "nodes: {}")
+        .replace("configs:", "configs: {}")
+    )
+
+
 def test_an_entry_that_others_refer_to_is_not_removed(store_of: Callable[..., Any]) -> None:
     text = SHOP.replace("web1: {", "web1: &w {").replace("{node: n2,   cluster: 'web'}", "*w")
     store = store_of(text)

@@ -1,33 +1,41 @@
 """Edits of the text of `domain.yaml` that leave every other line as it is, byte for byte.
 
-What lives here: where an entry stands in the text, what is written there. What must not: files, the meaning of entries.
+What lives here: which splices make an edit. What must not: files, the meaning of entries, where values stand
+(`yaml_spans.py`), lines and comments (`yaml_lines.py`), how values are written (`yaml_notation.py`).
 
 An edit is first reduced to the smallest ones (a changed property of an instance, not the instance), then each is
-spliced into the text at the marks that the parser gives. ruamel.yaml writes the new values; it is imported only here.
-The result is read again and compared with what was wanted (`edits.edited`), so a splice that would hit something else
-(an anchor, a notation that is not foreseen) is found, not written.
+spliced into the text at the marks that the parser gives. The result is read again and compared with what was wanted
+(`edits.edited`), so a splice that would hit something else (an anchor, a notation that is not foreseen) is found, not
+written.
 """
 
 from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from io import StringIO
 from typing import Any
 
 import yaml
 
+from dasctl.adapters.yaml_lines import (
+    behind_colon,
+    behind_comments,
+    behind_own_comments,
+    column,
+    insert_line,
+    line_end,
+    line_start,
+    newline,
+    next_line,
+)
+from dasctl.adapters.yaml_notation import INDENT, entry, flow, value_of
+from dasctl.adapters.yaml_spans import Span, spans
 from dasctl.adapters.yaml_text import parsed
 from dasctl.core.domain import FILE
 from dasctl.core.edits import Drop, Edit, Put, edited
 from dasctl.core.faults import Path
-from dasctl.core.scalars import scalar
 from dasctl.errors import DasctlError, InvalidDomain, OperationFailed
 
-WIDTH = 110  # columns; an entry that is longer as a flow mapping is written as a block
-INDENT = 2
-LONGEST_KEY = 1000  # characters; YAML lets a key on one line have 1,024
 ROUNDS = 3  # an entry with an anchor changes its aliases, too: the next round writes those out
 
 
@@ -93,67 +101,6 @@ def _smallest(old: Any, new: Any, path: Path) -> Iterator[Edit]:
             yield Put(path=(*path, key), value=value)
 
 
-# Where things stand.
-
-
-@dataclass(slots=True)
-class _Span:
-    """A value in the text: `start` and `end` are offsets, `end` behind its last character (not behind comments)."""
-
-    kind: str  # "scalar", "map", "seq", "alias"
-    start: int
-    end: int
-    flow: bool = False
-    text: str = ""
-    plain: bool = False
-    children: list[_Span] = field(default_factory=list)
-
-    @property
-    def entries(self) -> list[tuple[_Span, _Span]]:
-        return list(zip(self.children[::2], self.children[1::2], strict=True))
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is no entry: `{}`, `null`, nothing at all."""
-        if self.kind == "map":
-            return not self.children
-        return self.kind == "scalar" and self.plain and scalar(self.text) is None
-
-    def find(self, name: str) -> int | None:
-        """The position of the entry called `name`."""
-        found = [
-            number
-            for number, (key, _) in enumerate(self.entries)
-            if key.kind == "scalar" and key.text == name
-        ]
-        return found[-1] if found else None
-
-
-def _spans(text: str) -> _Span:
-    """The root mapping of `text`."""
-    stack = [_Span("seq", 0, 0)]
-    for event in yaml.parse(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader)):
-        start, end = _offsets(event)
-        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            kind = "map" if isinstance(event, yaml.MappingStartEvent) else "seq"
-            stack.append(_Span(kind, start, end, flow=bool(event.flow_style)))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            done = stack.pop()
-            # A block ends where the next token begins; its last value ends where its text does.
-            done.end = end if done.flow else max((child.end for child in done.children), default=done.start)
-            stack[-1].children.append(done)
-        elif isinstance(event, yaml.ScalarEvent):
-            end = start + len(text[start:end].rstrip())  # a block scalar ends behind blank lines
-            stack[-1].children.append(_Span("scalar", start, end, text=event.value, plain=not event.style))
-        elif isinstance(event, yaml.AliasEvent):
-            stack[-1].children.append(_Span("alias", start, end))
-    return stack[0].children[0]
-
-
-def _offsets(event: Any) -> tuple[int, int]:
-    return event.start_mark.index, event.end_mark.index
-
-
 # The splices.
 
 
@@ -162,7 +109,7 @@ def _spliced_together(text: str, edits: Sequence[Edit], wanted: Any, *, file: st
     takes a tenth of a second to read, too long to be read for each of 1,000 edits.
     """
     try:
-        root = _spans(text)
+        root = spans(text)
     except yaml.YAMLError as error:
         raise _by_hand(file) from error
     patches: list[tuple[int, int, str]] = []  # from, to, what is there instead; in the text's order
@@ -201,8 +148,8 @@ def _longest(agree: Callable[[int], bool], most: int) -> int:
     return low
 
 
-def _spliced(text: str, root: _Span, edit: Edit, wanted: Any, *, file: str) -> str:
-    holder: _Span | None = None
+def _spliced(text: str, root: Span, edit: Edit, wanted: Any, *, file: str) -> str:
+    holder: Span | None = None
     key, place = None, root
     for depth, name in enumerate(edit.path):
         if place.kind == "alias" or (
@@ -228,7 +175,7 @@ def _spliced(text: str, root: _Span, edit: Edit, wanted: Any, *, file: str) -> s
     return text
 
 
-def _is_merged(place: _Span) -> bool:
+def _is_merged(place: Span) -> bool:
     return place.kind == "map" and place.find("<<") is not None
 
 
@@ -244,66 +191,74 @@ def _nested(path: Path, value: Any) -> Any:
     return value
 
 
-def _add(text: str, place: _Span, holder: _Span | None, key: _Span | None, name: str, value: Any) -> str:
+def _add(text: str, place: Span, holder: Span | None, key: Span | None, name: str, value: Any) -> str:
     """Add an entry behind the last one of `place`, in the manner of that one."""
     if place.entries:
         return _add_flow(text, place, name, value) if place.flow else _add_block(text, place, name, value)
     if holder is not None and key is not None and not holder.flow and holder.find(key.text) is not None:
-        if _column(text, key.start) == 0:  # a section: its entries go below it
+        if column(text, key.start) == 0:  # a section: its entries go below it
             rest = text[: place.start].rstrip(" ") + text[place.end :] if place.end > place.start else text
-            indent = " " * INDENT
-            return _insert_line(
-                rest, key.end, _entry(name, value, indent, block=None, newline=_newline(text))
-            )
-        colon = _behind_colon(text, key)
+            lines = entry(name, value, " " * INDENT, block=None, newline=newline(text))
+            return insert_line(rest, behind_comments(rest, key.end, INDENT), lines)
+        colon = behind_colon(text, key.end)
         if place.kind != "map":
             tail = text[place.end :] if place.end > place.start else text[colon:]
-            return f"{text[:colon]} {{{_flow(name, value)}}}{tail}"
+            return f"{text[:colon]} {{{flow(name, value)}}}{tail}"
     if place.flow:
-        return text[: place.start + 1] + _flow(name, value) + text[place.end - 1 :]
-    return text[: place.start] + f" {{{_flow(name, value)}}}" + text[place.end :]
+        return text[: place.start + 1] + flow(name, value) + text[place.end - 1 :]
+    return text[: place.start] + f" {{{flow(name, value)}}}" + text[place.end :]
 
 
-def _add_block(text: str, place: _Span, name: str, value: Any) -> str:
+def _add_block(text: str, place: Span, name: str, value: Any) -> str:
     last_key, last = place.entries[-1]
-    indent = " " * _column(text, place.entries[0][0].start)
+    beginning = column(text, place.entries[0][0].start)
     block: bool | None = None
     if last.kind == "map" and last.children and isinstance(value, dict):
         block = not last.flow
-    end = max(last.end, last_key.end)
-    return _insert_line(text, end, _entry(name, value, indent, block=block, newline=_newline(text)))
+    end = behind_comments(text, max(last.end, last_key.end), beginning)
+    return insert_line(text, end, entry(name, value, " " * beginning, block=block, newline=newline(text)))
 
 
-def _add_flow(text: str, place: _Span, name: str, value: Any) -> str:
+def _add_flow(text: str, place: Span, name: str, value: Any) -> str:
     last_key, last = place.entries[-1]
     end = max(last.end, last_key.end)
-    line = _line_start(text, last_key.start)
-    if not text[line : last_key.start].strip() and not text[end : _line_end(text, end)].strip():
-        indent = text[line : last_key.start]
-        return f"{text[:end]},{_newline(text)}{indent}{_flow(name, value)}{text[end:]}"
-    return f"{text[:end]}, {_flow(name, value)}{text[end:]}"
+    line, ending = line_start(text, last_key.start), line_end(text, end)
+    rest = text[end:ending].lstrip(" \t")
+    if not text[line : last_key.start].strip() and rest.removeprefix(",").lstrip(" \t")[:1] in ("", "#"):
+        comma = "," if rest.startswith(",") else ""  # some put one behind the last entry, too
+        place_of_it = behind_comments(text, ending, last_key.start - line)
+        return (
+            text[:end] + ("" if comma else ",") + text[end:place_of_it] + newline(text)
+            + text[line : last_key.start] + flow(name, value) + comma + text[place_of_it:]
+        )  # fmt: skip
+    return f"{text[:end]}, {flow(name, value)}{text[end:]}"
 
 
-def _replace(text: str, place: _Span, number: int, value: Any) -> str:
+def _replace(text: str, place: Span, number: int, value: Any) -> str:
     """Give an entry another value, on its own line where the old one was a block."""
     key, old = place.entries[number]
-    new = _value(value)
+    new = value_of(value)
     if old.kind == "scalar" and old.end == old.start:
-        colon = _behind_colon(text, key)
+        colon = behind_colon(text, key.end)
         return f"{text[:colon]} {new}{text[colon:]}"
     if old.flow or old.kind == "alias" or (old.kind == "scalar" and "\n" not in text[old.start : old.end]):
         return text[: old.start] + new + text[old.end :]
-    colon = _behind_colon(text, key)
-    comment = text[colon : _line_end(text, colon)] if old.kind != "scalar" and not old.flow else ""
-    return f"{text[:colon]} {new}{comment}{text[old.end :]}"
+    colon = behind_colon(text, key.end)
+    if old.kind == "scalar":
+        return f"{text[:colon]} {new}{text[old.end :]}"
+    # What is noted behind the key and above the first entry stays; what is noted inside of entries goes with them.
+    first = old.children[0].start
+    begin = max(line_end(text, colon), line_start(text, first) - len(newline(text)))
+    end = line_end(text, behind_own_comments(text, old.end, column(text, first)))
+    return f"{text[:colon]} {new}{text[colon:begin]}{text[end:]}"
 
 
-def _drop(text: str, place: _Span, key: _Span | None, number: int) -> str:
+def _drop(text: str, place: Span, key: Span | None, number: int) -> str:
     """Remove an entry: its lines where it has them for itself. A mapping that becomes empty is written `{}`."""
     entries = place.entries
     (first, value), only = entries[number], len(entries) == 1
     end = max(value.end, first.end)
-    start_line, end_line = _line_start(text, first.start), _line_end(text, end)
+    start_line, end_line = line_start(text, first.start), line_end(text, end)
     if place.flow:
         rest = text[end:end_line].strip()
         own_lines = not text[start_line : first.start].strip() and (
@@ -319,119 +274,11 @@ def _drop(text: str, place: _Span, key: _Span | None, number: int) -> str:
                 return text[: first.start] + text[entries[number + 1][0].start :]
             before = entries[number - 1]
             return text[: max(before[1].end, before[0].end)] + text[end:]
-    result = text[:start_line] + text[_next_line(text, end) :]
+    if not place.flow:
+        end = behind_own_comments(text, end, first.start - start_line)
+    result = text[:start_line] + text[next_line(text, end) :]
     if not place.flow and only and key is not None:
-        colon = _behind_colon(text, key)
+        colon = behind_colon(text, key.end)
         if colon <= start_line:
             return f"{text[:colon]} {{}}{result[colon:]}"
     return result
-
-
-# Lines.
-
-
-def _newline(text: str) -> str:
-    return "\r\n" if "\r\n" in text else "\n"
-
-
-def _line_start(text: str, position: int) -> int:
-    return text.rfind("\n", 0, position) + 1
-
-
-def _line_end(text: str, position: int) -> int:
-    """The offset of the line's end, before its newline."""
-    end = text.find("\n", position)
-    end = len(text) if end < 0 else end
-    return end - 1 if end > position and text[end - 1] == "\r" else end
-
-
-def _next_line(text: str, position: int) -> int:
-    end = text.find("\n", position)
-    return len(text) if end < 0 else end + 1
-
-
-def _column(text: str, position: int) -> int:
-    return position - _line_start(text, position)
-
-
-def _behind_colon(text: str, key: _Span) -> int:
-    return text.index(":", key.end) + 1
-
-
-def _insert_line(text: str, position: int, lines: str) -> str:
-    """Insert whole lines behind the line of `position`. The file's last line may lack its newline, and then keeps to it."""
-    following = _next_line(text, position)
-    newline = _newline(text)
-    if following == len(text) and not text.endswith("\n"):
-        return text + newline + lines.removesuffix(newline)
-    return text[:following] + lines + text[following:]
-
-
-# Notation.
-
-
-def _entry(name: str, value: Any, indent: str, *, block: bool | None, newline: str) -> str:
-    """The lines of an entry. `block` None: a flow mapping if it fits into one line."""
-    line = indent + _flow(name, value)
-    if not isinstance(value, dict) or not value or block is False or (block is None and len(line) <= WIDTH):
-        return line + newline
-    inner = indent + " " * INDENT
-    lines = [f"{indent}{_value(name)}:", *(inner + _flow(key, item) for key, item in value.items())]
-    return newline.join(lines) + newline
-
-
-def _flow(name: str, value: Any) -> str:
-    """`name: value` in one line."""
-    return _written({name: value})[1:-1]
-
-
-def _value(value: Any) -> str:
-    # Not in a list: a mapping with one key would lose its braces there.
-    return _written({"v": value})[1:-1].removeprefix("v:").strip(" ")
-
-
-def _written(value: Any) -> str:
-    """`value` as one line of flow YAML."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.emitter import Emitter
-    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
-
-    class LongKeys(Emitter):
-        MAX_SIMPLE_KEY_LENGTH = (
-            LONGEST_KEY  # its own are `? KEY` from 128 on, which is not how an entry is written here
-        )
-
-    def guarded(item: Any) -> Any:
-        if isinstance(item, dict):
-            return {guarded(key): guarded(inner) for key, inner in item.items()}
-        if isinstance(item, (list, tuple)):
-            return [guarded(inner) for inner in item]
-        if isinstance(item, float) and scalar(repr(item)) != item:
-            raise OperationFailed(f"the number {item!r} cannot be written")
-        if isinstance(item, str) and _needs_quotes(item):
-            return DoubleQuotedScalarString(item)
-        return item
-
-    writer = YAML()
-    writer.Emitter = LongKeys
-    writer.default_flow_style = True
-    writer.width = 1_000_000
-    writer.allow_unicode = True
-    out = StringIO()
-    writer.dump(guarded(value), out)
-    return out.getvalue().strip("\n")
-
-
-def _needs_quotes(text: str) -> bool:
-    """Whether a text must be quoted although it need not be in ruamel's eyes: our scalars, and YAML 1.1's, differ."""
-    return (
-        not isinstance(scalar(text), str)
-        or text.lower() in ("yes", "no", "on", "off", "y", "n", "true", "false", "null")
-        or (text[:1].isdigit() and any(char in text for char in ":_"))
-        or text in ("<<", "=")
-        or text[:1] in "?:-"
-        or any(
-            ord(char) < 32 or 0x7F <= ord(char) < 0xA0 or ord(char) in (0x2028, 0x2029, 0xFEFF)
-            for char in text
-        )
-    )
