@@ -313,10 +313,10 @@ class _LateReleases:
 
 
 def _timed(command: str, operation: Callable[[], Awaitable[Outcome]]) -> Outcome:
-    started = time.monotonic()
+    started, interrupt = time.monotonic(), _Interrupt()
     try:
-        with _interruptible():
-            result = asyncio.run(_terminable(operation))
+        with _interruptible(interrupt):
+            result = asyncio.run(_terminable(operation, interrupt))
     except DasctlError as error:
         result = outcomes.failed(command, error)
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -324,12 +324,33 @@ def _timed(command: str, operation: Callable[[], Awaitable[Outcome]]) -> Outcome
     return result.timed(time.monotonic() - started)
 
 
+class _Interrupt:
+    """What Ctrl-C does: it cancels the command's task once that is known; before, and another time, it is an exception.
+
+    asyncio's own handler does the same, but wherever it is replaced, `signal` describes it in words, with the task and its
+    outcome: 10 ms.
+    """
+
+    def __init__(self) -> None:
+        self._end: Callable[[], None] | None = None
+
+    def ends(self, end: Callable[[], None] | None) -> None:
+        """The next one calls `end`; None: it is an exception."""
+        self._end = end
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        end, self._end = self._end, None
+        if end is None:
+            raise KeyboardInterrupt
+        end()
+
+
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(handler: Callable[[int, FrameType | None], None] | None = None) -> Iterator[None]:
     """Here Ctrl-C is an exception, which becomes an outcome; before and after it simply ends the process (`cli/main.py`)."""
     before = None
     with suppress(ValueError):  # not the main thread: signals are somebody else's
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        before = signal.signal(signal.SIGINT, handler or signal.default_int_handler)
     try:
         yield
     finally:
@@ -337,35 +358,30 @@ def _interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-async def _terminable(operation: Callable[[], Awaitable[Outcome]]) -> Outcome:
+async def _terminable(operation: Callable[[], Awaitable[Outcome]], interrupt: _Interrupt) -> Outcome:
     """Let SIGTERM (systemd, CI) end the command as Ctrl-C does: with an outcome."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
 
-    threads, interrupt = Threads(), signal.getsignal(signal.SIGINT)
+    threads = Threads()
     loop.set_default_executor(threads)
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def end() -> None:
         # At once, as asyncio does for Ctrl-C: a handler of the loop waits for the loop's turn.
         threads.leave_alone = True
         task.cancel()
         loop.call_soon_threadsafe(lambda: None)
 
-    def interrupted(number: int, frame: FrameType | None) -> None:
-        threads.leave_alone = True
-        if callable(interrupt):
-            interrupt(number, frame)
-
+    interrupt.ends(end)
     before = None
     with suppress(ValueError):  # not the main thread: signals are somebody else's
-        before = signal.signal(signal.SIGTERM, end)
-        signal.signal(signal.SIGINT, interrupted)
+        before = signal.signal(signal.SIGTERM, lambda number, frame: end())
     try:
         return await operation()
     finally:
+        interrupt.ends(None)
         if before is not None:
             signal.signal(signal.SIGTERM, before)
-            signal.signal(signal.SIGINT, interrupt)
 
 
 def _sleep_between_tries(seconds: float) -> None:
@@ -436,4 +452,4 @@ def _command_line(words: list[str]) -> str:
     return shlex.join(told)[:500]
 
 
-logging.getLogger("asyncssh").setLevel(logging.CRITICAL)  # its errors are ours to tell, once
+logging.getLogger("asyncssh").setLevel("CRITICAL")  # its errors are ours to tell, once

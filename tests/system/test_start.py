@@ -20,7 +20,7 @@ NEEDED = {
         ssh_packets ssh_stream store threads tree tree_ahead tree_hash tree_index tree_walk
     """,
     "cli": """
-        call main palette quick quick_classes session streams text
+        call main palette quick quick_classes quick_modules session streams text
     """,
     "core": """
         areas config_id contents definition deployments domain durations exchange exclusion failures

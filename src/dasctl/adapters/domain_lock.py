@@ -57,10 +57,14 @@ def user_name() -> str:
 
 def login_name() -> str:
     """The name of the user, or the number of one who has none."""
-    import getpass
+    # As `getpass.getuser`, which brings the terminal.
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if name := os.environ.get(variable):
+            return name
+    import pwd
 
     try:
-        return getpass.getuser()
+        return pwd.getpwuid(os.getuid()).pw_name
     except (KeyError, OSError):
         return str(os.getuid())
 

@@ -21,9 +21,8 @@ from types import CodeType
 from typing import Any
 
 import dasctl
-from dasctl.adapters import bootstrap, helper_source
+from dasctl.adapters import bootstrap
 from dasctl.adapters.beside import write_beside
-from dasctl.adapters.helper_source import imported, small_code, small_source
 from dasctl.remote import frames, words
 
 VARIABLE = "DASCTL_HELPER"  # `sources`: complete sources, for tracebacks that show their lines
@@ -201,7 +200,8 @@ def _stamp(folder: Path) -> bytes | None:
             seen = sorted(
                 (e.name, e.stat().st_size, e.stat().st_mtime_ns) for e in found if e.name.endswith(".py")
             )
-        own = [os.stat(file).st_mtime_ns for file in (bootstrap.__file__, helper_source.__file__, __file__)]  # noqa: PTH116
+        makers = (bootstrap.__file__, __file__, str(Path(__file__).with_name("helper_source.py")))
+        own = [os.stat(file).st_mtime_ns for file in makers]  # noqa: PTH116
     except OSError:
         return None
     told = repr((1, dasctl.__version__, bootstrap.magic(), str(folder), seen, own))
@@ -241,6 +241,8 @@ def _kept(cache: Path, stamp: bytes, pack: HelperPack) -> HelperPack:
 
 
 def _made(*, full: bool) -> HelperPack:
+    from dasctl.adapters.helper_source import imported, small_code, small_source  # brings ast and tokenize
+
     found = {
         module.name: module.source.decode("utf-8") for module in bootstrap.helper_modules(compiled=False)
     }

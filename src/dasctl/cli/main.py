@@ -35,6 +35,9 @@ def main() -> None:
     # Ctrl-C while modules are imported or results written needs no words; the operation itself catches it (`wiring.py`).
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.set_threshold(COLLECT_AFTER, 20, 50)
+    from dasctl.cli.quick_modules import import_late
+
+    import_late()  # before anything imports what it leaves for later
     from dasctl.cli.quick_classes import compile_late
 
     compile_late()
