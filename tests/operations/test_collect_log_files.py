@@ -20,8 +20,10 @@ from dasctl.adapters.streams import Fault
 from dasctl.core.outcome import Outcome
 from dasctl.errors import UsageError
 from dasctl.operations.collect_log_files import collect_log_files
+from dasctl.operations.ports import Links
 from dasctl.remote import words
 from dasctl.remote.frames import encode
+from tests.operations.counting import Counted
 from tests.scenarios.world import World
 
 
@@ -34,10 +36,12 @@ def synced(world: World) -> World:
     return world
 
 
-def collect(world: World, file: Path, *, links: MemoryLinks | None = None, **further: Any) -> Outcome:
+def collect(
+    world: World, file: Path, *, links: Links | None = None, parallel: int = 64, **further: Any
+) -> Outcome:
     ctx = replace(
-        world.context("collect-log-files"), log_archives=TarLogArchives(), links=links or world.links
-    )
+        world.context("collect-log-files"), log_archives=TarLogArchives(), links=links or world.links, parallel=parallel
+    )  # fmt: skip
     return asyncio.run(collect_log_files(ctx, ["web"], file=file, **further))
 
 
@@ -89,6 +93,63 @@ def test_only_lines_that_match_travel(synced: World, tmp_path: Path) -> None:
     outcome = collect(synced, tmp_path / "y", grep="of interest", max_file_size=1000)
     assert contents(tmp_path / "y") == {"web2/logs/big.log": b"nothing of interest\n" * 50}
     assert "not all lines that match" in outcome.warnings[0]
+
+
+@pytest.mark.parametrize("grep", [None, "ERROR|line"])
+def test_no_more_nodes_are_connected_at_a_time_than_may_be(
+    synced: World, tmp_path: Path, grep: str | None
+) -> None:
+    """The archive is the same: the newest files come first, whichever node has them."""
+    (synced.instance("web2") / "logs" / "big.log").write_bytes(b"line\n" * 5000)
+    (synced.instance("web1") / "logs" / "old.log").write_bytes(b"line\n" * 5000)
+    os.utime(synced.instance("web1") / "logs" / "old.log", (1, 1))
+    links = Counted(links=MemoryLinks())
+    most = (
+        30_000 if grep is None else 100_000
+    )  # who comes first takes what there is, where nobody knows beforehand
+    outcome = collect(synced, tmp_path / "x", links=links, parallel=1, max_size=most, grep=grep)
+    assert (links.most, links.most_opening) == (1, 1)
+    together = collect(synced, tmp_path / "y", max_size=most, grep=grep)
+    assert (outcome.results, outcome.warnings) == (together.results, together.warnings)
+    assert contents(tmp_path / "x") == contents(tmp_path / "y")
+    assert len(contents(tmp_path / "x")["web2/logs/big.log"]) == 25_000
+    ended = [event.instance for event in synced.events if event.phase == "done"]
+    assert sorted(ended, key=str) == ["web1"] * 3 + ["web2"] * 3  # one of the three is the synchronisation's
+
+
+def test_what_goes_away_between_asking_and_taking_is_told(synced: World, tmp_path: Path) -> None:
+    logs = synced.instance("web2") / "logs"
+    (logs / "old.log").write_text("old\n")
+    (logs / "old.gz").write_bytes(gzip.compress(b"old\n"))
+
+    class Rotating(Counted):
+        def __init__(self) -> None:
+            super().__init__(links=MemoryLinks())
+            self.times = 0
+
+        def open(self, name: str, node: Any) -> Any:
+            self.times += name == "n2"
+            if name == "n2" and self.times == 2:
+                (logs / "old.log").unlink()
+                (logs / "old.gz").write_bytes(gzip.compress(os.urandom(1000)))
+            return super().open(name, node)
+
+    outcome = collect(synced, tmp_path / "x", links=Rotating(), parallel=1)
+    assert sorted(contents(tmp_path / "x")) == ["web1/logs/server.log", "web2/logs/server.log"]
+    assert outcome.warnings == (
+        "web2: logs/old.gz left out: compressed, it grew meanwhile, and cannot be cut",
+        "web2: logs/old.log left out: it went away meanwhile",
+    )
+    assert outcome.exit_code == 0
+
+
+def test_a_node_that_is_away_when_it_is_asked_first_leaves_the_others_theirs(
+    synced: World, tmp_path: Path
+) -> None:
+    synced.away("n2")
+    outcome = collect(synced, tmp_path / "x", parallel=1)
+    assert list(contents(tmp_path / "x")) == ["web1/logs/server.log"]
+    assert (outcome.exit_code, [row.status for row in outcome.results]) == (3, ["collected", "unreachable"])
 
 
 def test_a_node_that_is_away_leaves_the_others_theirs(synced: World, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from dasctl.errors import UsageError
 from dasctl.operations.gathering import Batch
 from dasctl.operations.ports import Context
 from dasctl.operations.tail_log import tail_log
+from tests.operations.counting import Counted
 from tests.scenarios.world import World
 
 
@@ -123,6 +124,32 @@ def test_a_node_that_is_lost_is_told_and_the_others_go_on(synced: World) -> None
     assert lost[0].endswith("its logs are followed no more")
     assert outcome.exit_code == 3
     assert [row.status for row in outcome.results] == ["ok", "unreachable"]
+
+
+def test_no_more_nodes_are_connected_at_a_time_than_may_be(synced: World) -> None:
+    for name in ("web1", "web2"):
+        add(synced, name, f"{name}\n")
+    reader, links = Reader(), Counted(links=MemoryLinks())
+    ctx = replace(synced.context("tail-log"), links=links, parallel=1)
+    outcome = asyncio.run(tail_log(ctx, ["web"], show=reader.show))
+    assert (links.most, links.most_opening) == (1, 1)
+    assert reader.said == [(("web1",), "web1"), (("web2",), "web2")]
+    assert outcome.exit_code == 0
+
+
+def test_all_that_are_followed_are_connected_and_so_many_log_in_at_a_time_as_may(synced: World) -> None:
+    reader, links = Reader(), Counted(links=MemoryLinks())
+    ctx = replace(synced.context("tail-log"), links=links, parallel=1)
+
+    def both() -> None:
+        for name in ("web1", "web2"):
+            add(synced, name, f"{name}\n")
+
+    outcome = follow(
+        ctx, reader, (both, lambda: {"web1", "web2"} <= {text for _, text in reader.said})
+    )  # fmt: skip
+    assert (links.most, links.most_opening) == (2, 1)
+    assert outcome.exit_code == 0
 
 
 def test_where_all_are_lost_it_ends_by_itself(synced: World) -> None:

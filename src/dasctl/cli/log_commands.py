@@ -75,6 +75,7 @@ def tail_log(
     Each line stands behind its instance's name; a line that several say at the same time is shown once. Following goes
     on through rotation, and waits for files that do not exist yet. A node that is lost is told, and the others go on.
     Ctrl-C ends it with 0, unless a node was lost. With `--json` each line is a document, and the outcome is the last.
+    All nodes that are followed stay connected; `--parallel` is how many log in at a time.
 
         dasctl tail-log web -f
 

@@ -6,7 +6,7 @@ What lives here: what a node's listing says, checked; the shares of all files in
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dasctl.core.sizes import size_text
@@ -90,6 +90,28 @@ def shares(files: Iterable[LogFile], max_size: int, max_file: int) -> list[Share
         left -= share.most or 0
         found.append(share)
     return found
+
+
+def found_again(shares: Iterable[Share], files: Iterable[LogFile], instances: Iterable[str]) -> list[Share]:
+    """The shares, those of `instances` with their logs as they are when they are taken: `files`, of a later listing."""
+    now = {(file.instance, file.path): file for file in files}
+    whose = set(instances)
+    return [
+        _again(share, now.get((share.file.instance, share.file.path)))
+        if share.file.instance in whose
+        else share
+        for share in shares
+    ]
+
+
+def _again(share: Share, now: LogFile | None) -> Share:
+    if share.most is None:
+        return share
+    if now is None:
+        return Share(file=share.file, most=None, why="it went away meanwhile")
+    if now.is_packed and now.size > share.most:
+        return Share(file=share.file, most=None, why="compressed, it grew meanwhile, and cannot be cut")
+    return Share(file=replace(share.file, mtime=now.mtime, mode=now.mode), most=share.most)
 
 
 def _no_room(left: int, max_size: int, max_file: int) -> str:

@@ -54,10 +54,8 @@ async def collect_log_files(
     names = target_names.resolve(domain, targets)
     groups = by_node(domain, names)
     now = ctx.clock.now()
-    gate = Gate(set(groups))
     run = Collecting(
-        ctx=replace(ctx, links=_Watched(ctx.links, gate), parallel=max(ctx.parallel, len(groups))),
-        domain=domain, order={name: number for number, name in enumerate(names)}, gate=gate,
+        ctx=ctx, domain=domain, order={name: number for number, name in enumerate(names)}, gate=Gate(set(groups)),
         since=_moment(since, now), grep=_pattern(grep), patterns=patterns_of(files),
         limits=Limits(max_size=max_size, max_file=max_file_size, left=max_size),
     )  # fmt: skip
@@ -65,7 +63,7 @@ async def collect_log_files(
         f"{domain.domain.name}-logs-{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%SZ}.tar.gz"
     )
     with ctx.log_archives.writing(target, force=force) as archive:
-        rows = await on_nodes(run.ctx, domain, groups, lambda *one: run.node(archive, *one))
+        rows = await _collected(run, archive, groups)
         if any(row.error is INTERRUPTED for row in rows):
             raise OperationFailed(f"interrupted: {target} was not written")
         if run.broken is not None:
@@ -73,8 +71,27 @@ async def collect_log_files(
         return await _finished(run, archive, target, rows)
 
 
+async def _collected(
+    run: Collecting, archive: LogArchive, groups: Mapping[str, Sequence[str]]
+) -> list[Result]:
+    """What all nodes have is shared out before the first file is taken. Where they cannot all be connected at a time, each
+    is asked first and its link closed, and taken from over another one.
+    """
+    ctx = replace(run.ctx, links=_Watched(run.ctx.links, run.gate))
+    if len(groups) <= ctx.parallel:
+        return await on_nodes(ctx, run.domain, groups, lambda *one: run.node(archive, *one))
+    quiet = replace(ctx, on_event=lambda event: None if event.phase == "done" else ctx.on_event(event))
+    asked = await on_nodes(quiet, run.domain, groups, run.asked)
+    rows = {(row.node, row.instance): row for row in asked}
+    if all(row.error is not INTERRUPTED for row in asked):
+        left = by_node(run.domain, [row.instance for row in asked if row.good and row.instance is not None])
+        taken = await on_nodes(run.ctx, run.domain, left, lambda *one: run.taken(archive, *one))
+        rows |= {(row.node, row.instance): row for row in taken}
+    return list(rows.values())
+
+
 async def _finished(run: Collecting, archive: LogArchive, file: Path, rows: list[Result]) -> Outcome:
-    warnings = (*run.told(), *run.warnings)
+    warnings = tuple(dict.fromkeys((*run.told(), *run.warnings)))
     number = sum(row.fields.get("files", 0) for row in rows)
     raw = sum(row.fields.get("bytes", 0) for row in rows)
     if not number:
@@ -166,19 +183,42 @@ class Collecting:
         self, archive: LogArchive, node: str, link: Link, instances: Sequence[str]
     ) -> list[Result]:
         """One result per instance, when its logs are in the archive."""
-        rows = {row.instance: row for row in await self._listed(node, link, instances)}
+        rows = await self.asked(node, link, instances)
         self.gate.passed(node)
         await self._gate_opened()
-        for name in instances:
-            if rows[name].good:
-                self.ctx.on_event(Event(phase="collecting", node=node, instance=name))
+        return await self._taken(archive, node, link, rows)
+
+    async def asked(self, node: str, link: Link, instances: Sequence[str]) -> list[Result]:
+        """One result per instance, when it is known which logs it has."""
+        rows, files = await self._listed(node, link, instances)
+        self.gate.files += files
+        return rows
+
+    async def taken(
+        self, archive: LogArchive, node: str, link: Link, instances: Sequence[str]
+    ) -> list[Result]:
+        """The same of a node that was asked before: what is there now of that which was shared out is in the archive."""
+        await self._gate_opened()
+        rows, files = await self._listed(node, link, instances)
+        assert self._shares is not None
+        self._shares = collecting.found_again(self._shares, files, instances)
+        return await self._taken(archive, node, link, rows)
+
+    async def _taken(
+        self, archive: LogArchive, node: str, link: Link, listed: Sequence[Result]
+    ) -> list[Result]:
+        rows = []
+        for row in listed:
+            if row.good and row.instance is not None:
+                self.ctx.on_event(Event(phase="collecting", node=node, instance=row.instance))
                 try:
-                    with archive.part(self.order[name]) as part:
-                        rows[name] = await self._collected(part, node, link, name)
+                    with archive.part(self.order[row.instance]) as part:
+                        row = await self._collected(part, node, link, row.instance)
                 except OperationFailed as error:  # what a node says of itself is in the rows
                     self.broken = error
                     raise
-        return [rows[name] for name in instances]
+            rows.append(row)
+        return rows
 
     async def _gate_opened(self) -> None:
         await self.gate.opened()
@@ -189,21 +229,24 @@ class Collecting:
                 self.gate.files, most, limits.max_file if self.grep is None else 1 << 62
             )
 
-    async def _listed(self, node: str, link: Link, instances: Sequence[str]) -> list[Result]:
+    async def _listed(
+        self, node: str, link: Link, instances: Sequence[str]
+    ) -> tuple[list[Result], list[LogFile]]:
         header = requests.envelope(
             words.LOGS, self.domain, node, epoch_of(self.ctx),
             instances=[{"name": name, "files": self.patterns, "since": self.since} for name in instances],
         )  # fmt: skip
         reply = await link.ask(header, silence_s=self.ctx.patience_s)
-        rows = []
+        rows: list[Result] = []
+        files: list[LogFile] = []
         for verdict in verdicts.read_all(reply.header, list(instances), node):
             seen = seen_of(self.domain, node, verdict)
             rows.append(Result(status=seen.status, instance=verdict.name, node=node, error=seen.error))
             if seen.error is None:
-                self.gate.files += collecting.read(verdict.more.get("logs"), verdict.name, node)
+                files += collecting.read(verdict.more.get("logs"), verdict.name, node)
                 for item in log_lines.problems(verdict.more.get("problems"), node):
                     self.warnings.append(f"{verdict.name}: {item['path']} {item['message']}")
-        return rows
+        return rows, files
 
     async def _collected(self, part: LogPart, node: str, link: Link, name: str) -> Result:
         """All files of one instance, by path."""

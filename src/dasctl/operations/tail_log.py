@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from dasctl.errors import DasctlError, UsageError
 from dasctl.operations.fanout import INTERRUPTED, by_node, on_nodes
 from dasctl.operations.gathering import Gathering, Show
 from dasctl.operations.looking import epoch_of, seen_of
-from dasctl.operations.ports import Context, Link, Links
+from dasctl.operations.ports import Context, Link
 from dasctl.remote import words
 
 COMMAND = "tail-log"
@@ -35,7 +35,8 @@ async def tail_log(
     """Give `show` the last `lines` lines of each instance's logs, and with `follow` all that come until an interrupt.
 
     `files` are gitignore patterns over paths below `logs/`; none: `server.log`. An interrupt is how following ends: all
-    nodes that were still followed then count as done. A node that is lost is told at once, and the others go on.
+    nodes that were still followed then count as done. A node that is lost is told at once, and the others go on. All
+    nodes that are followed stay connected; `ctx.parallel` is how many log in at a time.
     """
     domain = ctx.store.load()
     names = target_names.resolve(domain, targets)
@@ -44,7 +45,7 @@ async def tail_log(
     gathering = Gathering(show=show, order=order, expected=len(groups), follow=follow)
     watched = replace(ctx, parallel=max(ctx.parallel, len(groups))) if follow else ctx
     if follow:
-        watched = replace(watched, links=_Telling(ctx.links, gathering, groups))
+        watched = replace(watched, links=_Telling(ctx, gathering, groups))
     tailing = Tailing(
         ctx=watched, domain=domain, gathering=gathering, lines=lines, follow=follow, patterns=patterns_of(files),
         warnings=[],
@@ -154,15 +155,20 @@ class Tailing:
 
 
 class _Telling:
-    """Links whose failures are told at once: the result comes only when all is over."""
+    """Links that stay open, of which only so many are made at a time as there may be; a failure is told at once, for the
+    result comes only when all is over.
+    """
 
-    def __init__(self, links: Links, gathering: Gathering, groups: Mapping[str, Sequence[str]]) -> None:
-        self._links, self._gathering, self._groups = links, gathering, groups
+    def __init__(self, ctx: Context, gathering: Gathering, groups: Mapping[str, Sequence[str]]) -> None:
+        self._links, self._gathering, self._groups = ctx.links, gathering, groups
+        self._logging_in = asyncio.Semaphore(ctx.parallel)
 
     @asynccontextmanager
     async def open(self, name: str, node: Node) -> AsyncIterator[Link]:
         try:
-            async with self._links.open(name, node) as link:
+            async with AsyncExitStack() as stack:
+                async with self._logging_in:
+                    link = await stack.enter_async_context(self._links.open(name, node))
                 yield link
         except DasctlError as error:
             whose = target_names.fold(list(self._groups[name]))
