@@ -6,9 +6,8 @@ threads, whose import alone would lengthen each start.
 
 from __future__ import annotations
 
-import signal
-
 from dasctl.remote import words
+from dasctl.remote.system import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

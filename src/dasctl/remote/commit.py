@@ -13,13 +13,10 @@ What must not live here: what to do (`compare.py`), where contents come from (`s
 
 from __future__ import annotations
 
-import json
-import os
-import stat
-
 from dasctl.remote import handles as by_handle
-from dasctl.remote import paths, state
+from dasctl.remote import paths, quick_json, state
 from dasctl.remote.disk import Disk
+from dasctl.remote.system import os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +41,7 @@ def begin(
     if stamp is not None:
         place.disk.write(STATE_NEXT, stamp)
     journal = {"format": 1, "manifest": manifest is not None, "state": stamp is not None, "ops": operations}
-    place.disk.write(state.JOURNAL, json.dumps(journal, separators=(",", ":")).encode("ascii"))
+    place.disk.write(state.JOURNAL, quick_json.dumps(journal).encode("ascii"))
     _sync_folder(place)
 
 
@@ -60,7 +57,7 @@ def finish(place: state.Place) -> Problems:
         return []
     problems: Problems = []
     try:
-        journal = json.loads(data)
+        journal = quick_json.loads(data)
         operations = list(journal["ops"])
     except (ValueError, KeyError, TypeError):
         # It has its name only once it is complete, so somebody else wrote here. The files are as they are: look again.
@@ -360,7 +357,7 @@ def _merge(disk: Disk, problems: Problems, source: bytes, target: bytes) -> None
         source, target = pending.pop()
         try:
             _mkdir(disk, target)
-            names = [os.fsencode(name) for name in os.listdir(disk.handles.folder(source))]
+            names = by_handle.names(disk.handles, source)
         except OSError as error:
             problems.append((target, error.strerror or str(error)))
             continue

@@ -13,11 +13,10 @@ is neither judged nor changed nor restored nor removed, and what is above it sta
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from dasctl.remote import manifest, words
 from dasctl.remote.disk import LEAVE
 from dasctl.remote.manifest import Entry
+from dasctl.remote.records import Record, fields, made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +34,15 @@ if TYPE_CHECKING:
         aside: bool = False
 
 else:
-    Deviation = namedtuple("Deviation", "path kind action aside", defaults=(False,))
+
+    class Deviation(Record):
+        __slots__ = ()
+        _fields = ("path", "kind", "action", "aside")
+        path, kind, action, aside = fields(4)
+
+        def __new__(cls, path, kind, action, aside=False):
+            return made(cls, (path, kind, action, aside))
+
 
 REPLACED = "replaced"
 REMOVED = "removed"

@@ -6,10 +6,9 @@ What lives here: deletions of most of an instance, work across the border of a f
 
 from __future__ import annotations
 
-import os
-
 from dasctl.remote import mounts, paths
 from dasctl.remote.state import Failure
+from dasctl.remote.system import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,9 +47,12 @@ def check_mounts(work: Work) -> None:
     plan, place = work.plan, work.place
     if place is None or not (plan.rmdir or plan.remove or plan.move or plan.link or plan.place):
         return
-    root = os.path.realpath(place.path)
+    try:
+        root = os.readlink(b"/proc/self/fd/%d" % place.root)
+    except OSError:
+        return  # without /proc nothing tells of mounts either
     for point in mounts.below(root):
-        path = point[len(os.fsencode(root)) + 1 :]
+        path = point[len(root) + 1 :]
         found, remedy = _impossible(path, plan) if path else ("", "")
         if found:
             raise Failure("%s, where something is mounted on the node" % found, remedy)

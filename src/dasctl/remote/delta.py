@@ -6,11 +6,11 @@ What must not: where base and result lie; whether the result is right (its SHA-2
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 
+from dasctl.remote import quick_json
 from dasctl.remote.staging import BadContent
+from dasctl.remote.system import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _instructions(source: _Source, size: int) -> tuple[array[int], array[int], a
     from array import array
 
     try:
-        header = json.loads(source.line(MOST_HEADER))
+        header = quick_json.loads(source.line(MOST_HEADER))
         count, promised = header["ops"], header["size"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise BadContent("instructions without a header") from None

@@ -6,10 +6,8 @@ the order of operations (`commit.py`), decisions.
 
 from __future__ import annotations
 
-import os
-import stat
-
 from dasctl.remote import handles as by_handle
+from dasctl.remote.system import os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,8 +178,7 @@ class Disk:
             if status.st_mode & OPENED != OPENED:
                 self._open_up(path)
             pending.append((path, True))
-            names = [os.fsencode(name) for name in os.listdir(self.handles.folder(path))]
-            pending.extend((path + b"/" + name, False) for name in names)
+            pending.extend((path + b"/" + name, False) for name in by_handle.names(self.handles, path))
 
     def _change(self, operation: str, path: bytes, act: Callable[[int, bytes], object]) -> None:
         self.before(operation)

@@ -6,7 +6,7 @@ A header is an object; `size` (bytes that follow, 0 where absent) is the only ke
 
 from __future__ import annotations
 
-import json
+from dasctl.remote import quick_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def encode(header: Header, body: bytes = b"") -> bytes:
     """One frame as bytes. `header` must not hold `size`: it is set from `body`."""
     if body:
         header = dict(header, size=len(body))
-    return json.dumps(header, separators=(",", ":")).encode("ascii") + b"\n" + body
+    return quick_json.dumps(header).encode("ascii") + b"\n" + body
 
 
 class Decoder:
@@ -77,7 +77,7 @@ class Decoder:
 def parse_header(line: bytes) -> tuple[Header, int]:
     """(header, size) of one header line without its newline."""
     try:
-        header = json.loads(line)
+        header = quick_json.loads(line)
     except (ValueError, RecursionError):
         raise FrameError("a header that is not JSON: %r" % line[:80]) from None
     if not isinstance(header, dict):

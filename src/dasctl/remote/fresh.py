@@ -10,12 +10,11 @@ other files are `new.N`. Nothing outside `.dasctl` changes here.
 
 from __future__ import annotations
 
-import os
-
 from dasctl.remote import commit, paths, staging, state
 from dasctl.remote import disk as on_disk
 from dasctl.remote import handles as by_handle
 from dasctl.remote.manifest import Entry
+from dasctl.remote.system import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ for people beyond the message of a refusal.
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from dasctl.remote import words
+from dasctl.remote.records import Record, fields, made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +22,15 @@ if TYPE_CHECKING:
         message: str = ""
 
 else:
-    Judgement = namedtuple("Judgement", "verdict reason message", defaults=("", ""))
+
+    class Judgement(Record):
+        __slots__ = ()
+        _fields = ("verdict", "reason", "message")
+        verdict, reason, message = fields(3)
+
+        def __new__(cls, verdict, reason="", message=""):
+            return made(cls, (verdict, reason, message))
+
 
 GOES_ON = Judgement(None)
 

@@ -6,8 +6,9 @@ What lives here: opening folders below a root, and reading and hashing files in 
 
 from __future__ import annotations
 
-import os
-import stat
+import sys
+
+from dasctl.remote.system import os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +80,12 @@ class Handles:
             os.close(self._open.pop(next(iter(self._open))))
         self._open[path] = handle
         return handle
+
+
+def names(handles: Handles, path: bytes) -> list[bytes]:
+    """What the folder at `path` holds, in no order."""
+    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+    return [name.encode(encoding, errors) for name in os.listdir(handles.folder(path))]
 
 
 def lstat(handles: Handles, path: bytes) -> os.stat_result | None:

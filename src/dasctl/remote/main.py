@@ -6,11 +6,11 @@ asked for.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from dasctl.remote import frames, messages, words
 from dasctl.remote.state import Failure
+from dasctl.remote.system import os
 from dasctl.remote.wire import Gone, Link
 
 TYPE_CHECKING = False
@@ -75,7 +75,7 @@ def greeting() -> Header:
 
     return {
         "greeting": words.PROTOCOL, "python": list(sys.version_info[:3]), "pid": os.getpid(), "uid": os.getuid(),
-        "user": _user(), "host": os.uname().nodename, "home": os.path.expanduser("~"), "time": time.time(),
+        "user": _user(), "host": os.uname().nodename, "home": _home(), "time": time.time(),
         "boot": _boot_id(), "magic": getattr(_loader(), "magic", None),
     }  # fmt: skip
 
@@ -89,10 +89,23 @@ def _user() -> str:
         return str(os.getuid())
 
 
+def _home() -> str:
+    """As `os.path.expanduser` tells it."""
+    home = os.environ.get(b"HOME")
+    if isinstance(home, bytes):
+        return home.decode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()).rstrip("/") or "/"
+    from os.path import expanduser
+
+    return expanduser("~")
+
+
 def _boot_id() -> str:
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
+        handle = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(handle, 100).decode("ascii", "replace").strip()
+        finally:
+            os.close(handle)
     except OSError:
         return ""
 

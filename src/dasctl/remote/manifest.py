@@ -16,9 +16,8 @@ with `/` as the lowest byte.
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from dasctl.remote import paths
+from dasctl.remote.records import Record, fields, made
 
 TYPE_CHECKING = False  # `typing` is one import too many for the helper; checkers know this name all the same
 if TYPE_CHECKING:
@@ -34,7 +33,14 @@ if TYPE_CHECKING:
         digest: bytes
 
 else:
-    _Entry = namedtuple("_Entry", "path kind mode size mtime digest")
+
+    class _Entry(Record):
+        __slots__ = ()
+        _fields = ("path", "kind", "mode", "size", "mtime", "digest")
+        path, kind, mode, size, mtime, digest = fields(6)
+
+        def __new__(cls, path, kind, mode, size, mtime, digest):
+            return made(cls, (path, kind, mode, size, mtime, digest))
 
 
 class ManifestError(Exception):

@@ -338,11 +338,11 @@ def _part_name(name: str, software: bool) -> None:
 
 def patterns(item: Header, key: str) -> list[str] | None:
     """The regular expressions at `key`; None where it is absent or null."""
+    given: list[str] | None = optional(item, key, list)
+    if not given:
+        return given
     import re
 
-    given: list[str] | None = optional(item, key, list)
-    if given is None:
-        return None
     if len(given) > MOST_PATTERNS:
         raise BadMessage("%s: %d patterns" % (key, len(given)))
     try:

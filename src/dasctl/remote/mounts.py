@@ -5,12 +5,12 @@ What lives here: reading the system's table. What must not: what follows from it
 
 from __future__ import annotations
 
-import os
+import sys
 
 TABLE = "/proc/self/mountinfo"
 
 
-def below(folder: str, table: str = TABLE) -> list[bytes]:
+def below(folder: str | bytes, table: str = TABLE) -> list[bytes]:
     """The mount points in `folder` (absolute, without symbolic links) and below it, as absolute paths in their order; none
     where the system does not tell."""
     try:
@@ -18,8 +18,13 @@ def below(folder: str, table: str = TABLE) -> list[bytes]:
             points = [unescaped(line.split(b" ")[4]) for line in file if line.count(b" ") > 4]
     except OSError:
         return []
-    inside = os.fsencode(folder) + b"/"
+    inside = (_bytes(folder) if isinstance(folder, str) else folder) + b"/"
     return sorted({point for point in points if (point + b"/").startswith(inside)})
+
+
+def _bytes(path: str) -> bytes:
+    """As `os.fsencode`."""
+    return path.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
 def unescaped(point: bytes) -> bytes:

@@ -9,9 +9,8 @@ A content that is not what it should be is forgotten: whoever needs it asks agai
 
 from __future__ import annotations
 
-import os
-
 from dasctl.remote import messages, staging
+from dasctl.remote.system import os
 from dasctl.remote.wire import Gone
 
 TYPE_CHECKING = False

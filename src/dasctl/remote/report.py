@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from dasctl.remote import compare, paths, words
+from dasctl.remote.system import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,12 +8,11 @@ link (`receive.py`).
 
 from __future__ import annotations
 
-import os
-
 from dasctl.remote import handles as by_handle
 from dasctl.remote import paths, space, staging, state
 from dasctl.remote.fresh import Fresh
 from dasctl.remote.state import Failure
+from dasctl.remote.system import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

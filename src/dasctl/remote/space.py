@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from dasctl.remote.state import Failure
+from dasctl.remote.system import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

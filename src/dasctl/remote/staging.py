@@ -11,12 +11,10 @@ what they become (`fresh.py`), the commit.
 
 from __future__ import annotations
 
-import os
-import stat
-
 from dasctl.remote import disk as on_disk
 from dasctl.remote import handles as by_handle
 from dasctl.remote import state
+from dasctl.remote.system import os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,7 +120,7 @@ class Writing:
             for piece in by_handle.pieces(source):
                 self.write(piece)
             return
-        os.lseek(self._handle, 0, os.SEEK_SET)
+        os.lseek(self._handle, 0, 0)
         reading = by_handle.open_file(self.place.handles, self._name)
         try:
             for piece in by_handle.pieces(reading):
@@ -212,13 +210,13 @@ def _files(place: state.Place, path: bytes) -> Iterator[bytes]:
             if status is not None and stat.S_ISDIR(status.st_mode):
                 # It may have its final mode already, which may let nobody in.
                 place.disk.dress_folder(path, on_disk.OPENED, on_disk.LEAVE)
-                names = os.listdir(place.handles.folder(path))
+                names = by_handle.names(place.handles, path)
         except OSError:
             continue
         if status is None:
             continue
         if stat.S_ISDIR(status.st_mode):
-            pending += [path + b"/" + os.fsencode(name) for name in names]
+            pending += [path + b"/" + name for name in names]
         elif stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
             yield path
 

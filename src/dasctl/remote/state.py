@@ -6,12 +6,10 @@ then found out by looking. What must not: the commit (`commit.py`), the process 
 
 from __future__ import annotations
 
-import json
-import os
-
 from dasctl.remote import disk as on_disk
 from dasctl.remote import handles as by_handle
-from dasctl.remote import paths, words
+from dasctl.remote import paths, quick_json, words
+from dasctl.remote.system import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,10 +178,19 @@ class Place:
 
 def node_path(text: str) -> str:
     """The absolute path of a node's directory, given as absolute or beginning with `~/`."""
-    path = os.path.expanduser(text) if text == "~" or text.startswith("~/") else text
+    if text[:1] == "/" and "\0" not in text and {"", ".", ".."}.isdisjoint(text[1:].split("/")):
+        return text
+    from os.path import expanduser, normpath
+
+    path = expanduser(text) if text == "~" or text.startswith("~/") else text
     if not path.startswith("/") or "\0" in path:
         raise Failure("the node's directory is not absolute: %r" % text)
-    return os.path.normpath(path)
+    return normpath(path)
+
+
+def below(folder: str, name: str) -> str:
+    """The path of `name`, which is not absolute, in `folder`, which is."""
+    return folder + name if folder.endswith("/") else folder + "/" + name
 
 
 def open_place(
@@ -196,17 +203,10 @@ def open_place(
 ) -> Place | None:
     """The folder of instance `name` below the node's directory; None where there is none and `create` is not asked.
     `folders`: made in it with `create`."""
-    path = os.path.join(node, name)
+    path = below(node, name)
     try:
         if create:
-            try:
-                os.makedirs(node, exist_ok=True)
-            except OSError as error:
-                raise explained(error, node) from error
-            try:
-                os.mkdir(path)
-            except FileExistsError:
-                pass
+            _make(node, path)
         root = os.open(path, by_handle.FOLDER)
     except FileNotFoundError:
         return None
@@ -224,10 +224,31 @@ def open_place(
     return place
 
 
+def _make(node: str, path: str) -> None:
+    """Make the folder `path`, and the node's directory above it, where they are missing."""
+    try:
+        os.mkdir(path)
+        return
+    except FileExistsError:
+        return
+    except OSError:
+        pass  # what is above is not there, or nothing can be made in it
+    from os import makedirs
+
+    try:
+        makedirs(node, exist_ok=True)
+    except OSError as error:
+        raise explained(error, node) from error
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        pass
+
+
 def in_staging(place: Place) -> list[bytes]:
     """The names in staging, which is empty most of the time; none where it cannot be looked into."""
     try:
-        return [os.fsencode(name) for name in os.listdir(place.handles.folder(STAGING))]
+        return by_handle.names(place.handles, STAGING)
     except OSError:
         return []
 
@@ -293,7 +314,7 @@ def _load_state(place: Place, kept: Kept) -> bool:
         return False
     if _is_newer(state):
         kept.newer = "%s was written by a newer dasctl (format %s)" % (
-            os.path.join(place.path, ".dasctl/state.json"), state["format"],
+            below(place.path, ".dasctl/state.json"), state["format"],
         )  # fmt: skip
         return True
     state.pop("format", None)
@@ -318,7 +339,7 @@ def _load_manifest(place: Place, kept: Kept) -> bool:
         return False
     if _is_newer(header):
         kept.newer = "%s was written by a newer dasctl (format %s)" % (
-            os.path.join(place.path, ".dasctl/manifest"), header["format"],
+            below(place.path, ".dasctl/manifest"), header["format"],
         )  # fmt: skip
         return True
     if header.get("crc", crc := _crc(memoryview(data)[end + 1 :])) != crc:
@@ -355,7 +376,7 @@ def manifest_bytes(parts: list[tuple[str, str, bytes]], exceptions: Mapping[str,
         "exceptions": exceptions,
         "crc": _crc(body),
     }
-    return json.dumps(header, separators=(",", ":")).encode("ascii") + b"\n" + body
+    return quick_json.dumps(header).encode("ascii") + b"\n" + body
 
 
 def _crc(data: bytes | memoryview) -> int:
@@ -376,7 +397,7 @@ def stamp_of(domain: str, epoch: int, lead: Mapping[str, Any]) -> dict[str, Any]
 
 def state_bytes(at: Mapping[str, Any]) -> bytes:
     """The file `state.json`."""
-    return json.dumps(dict(at, format=words.STATE_FORMAT), indent=1).encode("ascii") + b"\n"
+    return quick_json.dumps_indented(dict(at, format=words.STATE_FORMAT)).encode("ascii") + b"\n"
 
 
 def remember_epoch(place: Place, kept: Kept, epoch: int) -> None:
@@ -388,7 +409,7 @@ def remember_epoch(place: Place, kept: Kept, epoch: int) -> None:
 
 def _object(data: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(data)
+        value = quick_json.loads(data)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

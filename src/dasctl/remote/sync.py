@@ -10,7 +10,6 @@ What lives here: the order of the steps, per request and per instance. What must
 
 from __future__ import annotations
 
-import os
 import time
 
 from dasctl.remote import (
@@ -152,7 +151,7 @@ class Syncing:
         except Failure as failure:
             work.fail(failure)
         except OSError as error:
-            work.fail(state.explained(error, os.path.join(self.node, work.name)))
+            work.fail(state.explained(error, state.below(self.node, work.name)))
         except (messages.BadMessage, manifest.ManifestError) as error:
             work.fail(Failure(str(error)))
         except Exception as error:

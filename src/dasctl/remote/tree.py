@@ -6,12 +6,11 @@ comparison of bytes per file, and no object for a file that is as it was. What m
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 
 from dasctl.remote import handles as by_handle
 from dasctl.remote.manifest import Entry
+from dasctl.remote.system import os, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ What lives here: from plan to commit. What must not: the commit itself (`commit.
 
 from __future__ import annotations
 
-import os
 import sys
 
 from dasctl.remote import commit, compare, paths, state
@@ -58,15 +57,14 @@ def carry_out(work: Work, domain: str, epoch: int, local: bool) -> tuple[list[tu
 
 def _forget_old(place: state.Place) -> None:
     """Keep what the last commits replaced; a server that rewrites a file of the repository must not fill the disk."""
-    folder = place.handles.folder(state.REPLACED)
-    names = sorted(os.listdir(folder), key=_age)
+    names = sorted(by_handle.names(place.handles, state.REPLACED), key=_age)
     for name in names[:-REPLACED_KEPT]:
-        place.disk.remove_tree(state.REPLACED + b"/" + os.fsencode(name))
+        place.disk.remove_tree(state.REPLACED + b"/" + name)
 
 
-def _age(name: str) -> list[int]:
+def _age(name: bytes) -> list[int]:
     """`12.3` after `12` after `9`; what is not ours to name comes last, and so stays."""
-    return [int(part) if part.isdigit() else sys.maxsize for part in name.split(".")]
+    return [int(part) if part.isdigit() else sys.maxsize for part in name.split(b".")]
 
 
 def _stamp(work: Work, domain: str, epoch: int, local: bool) -> bytes | None:
