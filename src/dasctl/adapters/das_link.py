@@ -20,7 +20,7 @@ from typing import Any
 from dasctl.adapters.admission import Admission
 from dasctl.adapters.host_keys import HostKey
 from dasctl.adapters.link import Stream
-from dasctl.adapters.local import _helper_started as helper_started
+from dasctl.adapters.local import helper_started
 from dasctl.adapters.member_channel import FrameChannel
 from dasctl.adapters.member_files import DEFAULT_KEYS, read_public_key
 from dasctl.adapters.ssh import SshLinks
@@ -162,7 +162,7 @@ class _Helper:
     @classmethod
     async def started(cls, channel: FrameChannel, python: str, environment: dict[str, str]) -> _Helper:
         try:
-            return cls(channel, await helper_started([python], environment))
+            return cls(channel, helper_started([python], environment))
         except OSError as error:
             raise OperationFailed(f"no helper can be started: {python}: {error.strerror}") from error
 

@@ -46,7 +46,7 @@ class Stream(Protocol):
 
     async def read(self, size: int) -> bytes: ...
 
-    def write(self, data: bytes) -> None: ...
+    def write(self, data: bytes | memoryview) -> None: ...
 
     async def drain(self) -> None: ...
 
@@ -269,7 +269,7 @@ class StreamLink:
         view = memoryview(data)
         size = _PIECE if self._throttle is None else self._throttle.piece
         for start in range(0, len(data), size):
-            piece = bytes(view[start : start + size])
+            piece = view[start : start + size]
             if self._throttle is not None:
                 self._rest()
                 await self._throttle.permit(len(piece))
@@ -278,7 +278,7 @@ class StreamLink:
             await self._stream.drain()
             self._alive()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         self._bytes_sent += len(data)
         self._stream.write(data)
 

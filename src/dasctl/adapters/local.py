@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from dasctl.adapters import bootstrap
-from dasctl.adapters.link import STDERR_TAIL, Peer, Shipping, Stream, StreamLink
-from dasctl.adapters.streams import Fault, FaultyStream, OtherEnd, SocketStream
+from dasctl.adapters.children import Child
+from dasctl.adapters.link import Peer, Shipping, Stream, StreamLink
+from dasctl.adapters.streams import Fault, FaultyStream, SocketStream, socket_pair
 from dasctl.adapters.throttle import Throttle
 from dasctl.core.domain import Node
 from dasctl.errors import NodeNotUsable
 
 _END_S = 5.0  # how long a helper may finish after its standard input has ended
-_POLL_S = 0.005
 
 
 class LocalLinks:
@@ -48,7 +43,7 @@ class LocalLinks:
         """A link to a helper of its own; see ports.Links.open."""
         peer = Peer(name=name, address="this machine")
         try:
-            stream: Stream = await _helper_started([self._python], self._environment(name))
+            stream: Stream = helper_started([self._python], self._environment(name))
         except OSError as error:
             raise NodeNotUsable(f"{peer}: {self._python} cannot be started: {error.strerror}") from error
         if name in self._faults:
@@ -68,55 +63,17 @@ class LocalLinks:
         return {**os.environ, "HOME": str(home)}
 
 
-async def _helper_started(python: list[str], environment: dict[str, str]) -> SocketStream:
-    ours, theirs = socket.socketpair()
-    with theirs, tempfile.TemporaryFile() as stderr:
+def helper_started(python: Sequence[str], environment: dict[str, str]) -> SocketStream:
+    ours, theirs = socket_pair()
+    stderr = tempfile.TemporaryFile()  # noqa: SIM115 (the child's end closes it)
+    with theirs:
         try:
-            process = subprocess.Popen(  # noqa: ASYNC220 (a fork of some milliseconds)
-                [*python, "-I", "-S", "-X", "utf8", "-c", bootstrap.PRELUDE],
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=stderr,
-                cwd=environment.get("HOME") or "/",
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for us: the helper ends with its input
-            )
+            child = Child.started(
+                [*python, "-I", "-S", "-X", "utf8", "-c", bootstrap.PRELUDE], theirs, stderr,
+                folder=environment.get("HOME") or "/", environment=environment,
+            )  # fmt: skip
         except OSError:
             ours.close()
-            raise
-        kept = os.fdopen(os.dup(stderr.fileno()), "rb")
-    return await SocketStream.open(ours, _other_end(process, kept))
-
-
-def _other_end(process: subprocess.Popen[bytes], stderr: BinaryIO) -> OtherEnd:
-    async def ended() -> int | None:
-        while process.poll() is None:  # noqa: ASYNC110 (a child watcher for some milliseconds costs more)
-            await asyncio.sleep(_POLL_S)
-        return process.returncode
-
-    def tail() -> str:
-        return _tail(stderr)
-
-    async def end() -> None:
-        try:
-            async with asyncio.timeout(_END_S):
-                await ended()
-        except TimeoutError:
-            process.send_signal(signal.SIGKILL)
-            await ended()
-        except asyncio.CancelledError:
-            process.kill()
-            process.wait()
-            raise
-        finally:
             stderr.close()
-
-    return OtherEnd(exit_status=ended, stderr_tail=tail, end=end)
-
-
-def _tail(stderr: BinaryIO) -> str:
-    if stderr.closed:
-        return ""
-    size = os.fstat(stderr.fileno()).st_size
-    data = os.pread(stderr.fileno(), STDERR_TAIL, max(0, size - STDERR_TAIL))
-    return data.decode("utf-8", "replace")
+            raise
+    return SocketStream(ours, child.other_end(patience_s=_END_S))

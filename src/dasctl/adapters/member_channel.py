@@ -178,12 +178,12 @@ class RelayedStream:
         del self._chunks[:size]
         return data
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._ended or self._closed:
             return
         self._sent += len(data)
         for start in range(0, len(data), _PIECE):
-            self._channel.write({"helper": True}, data[start : start + _PIECE])
+            self._channel.write({"helper": True}, bytes(data[start : start + _PIECE]))
 
     async def drain(self) -> None:
         if not self._closed:
@@ -273,7 +273,7 @@ class PipeStream:
     async def read(self, size: int) -> bytes:
         return await self._reader.read(size)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if not self._writer.is_closing():
             self._writer.write(data)
 

@@ -110,7 +110,7 @@ async def _thread_started(main: Main) -> SocketStream:
     ours, theirs = socket.socketpair()
     thread = threading.Thread(target=_serve, args=(main, theirs), daemon=True)
     thread.start()
-    return await SocketStream.open(ours, _other_end(thread))
+    return SocketStream(ours, _other_end(thread))
 
 
 def _serve(main: Main, sock: socket.socket) -> None:

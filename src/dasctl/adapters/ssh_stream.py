@@ -57,7 +57,7 @@ class SessionStream:
             self._channel.resume_reading()
         return data
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         if self._channel is not None and data and not self._closed.is_set():
             # Closed by the far side a moment ago: the reader finds out.
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Streams over a socket, and one that breaks on purpose: for helpers on this machine.
+"""Streams over a socket, and one that breaks on purpose: for helpers on this machine, and behind the program `ssh`.
 
 What lives here: link.Stream over one connected socket. What must not: who sits at its other end.
 """
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from dasctl.adapters.link import Stream
 
+_ROOM = 1 << 20  # bytes that the kernel is asked to hold under way; it may give less
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherEnd:
@@ -24,46 +26,114 @@ class OtherEnd:
 
 
 class SocketStream:
-    """link.Stream over a connected socket. `open` takes the socket over."""
+    """link.Stream over a connected socket, which it takes over. What the kernel takes at once is never copied here."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, other: OtherEnd) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, sock: socket.socket, other: OtherEnd) -> None:
+        sock.setblocking(False)
+        self._sock = sock
         self._other = other
-
-    @classmethod
-    async def open(cls, sock: socket.socket, other: OtherEnd) -> SocketStream:
-        try:
-            reader, writer = await asyncio.open_connection(sock=sock)
-        except BaseException:
-            sock.close()
-            await other.end()
-            raise
-        return cls(reader, writer, other)
+        self._loop = asyncio.get_running_loop()
+        self._rest = memoryview(b"")  # what the kernel has not taken yet
+        self._broken: OSError | None = None
+        self._closed = False
+        self._readable: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
 
     async def read(self, size: int) -> bytes:
-        return await self._reader.read(size)
+        while not self._closed:
+            try:
+                return self._sock.recv(size)
+            except (BlockingIOError, InterruptedError):
+                await self._until_readable()
+        return b""
 
-    def write(self, data: bytes) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(data)
+    async def spoken(self) -> bool:
+        """Wait for the first byte without taking it; False: the end came first."""
+        while not self._closed:
+            try:
+                return bool(self._sock.recv(1, socket.MSG_PEEK))
+            except (BlockingIOError, InterruptedError):
+                await self._until_readable()
+            except OSError:
+                return False
+        return False
+
+    def write(self, data: bytes | memoryview) -> None:
+        if self._closed or self._broken is not None or not data:
+            return
+        if self._rest:
+            self._rest = memoryview(b"".join((self._rest, data)))  # whoever drains never comes here
+            return
+        self._rest = memoryview(data)
+        self._push()
+        if self._rest:
+            self._loop.add_writer(self._sock, self._pushed)
 
     async def drain(self) -> None:
-        await self._writer.drain()
+        while self._rest and self._broken is None and not self._closed:
+            self._writable = self._loop.create_future()
+            await self._writable
+        if self._broken is not None:
+            raise ConnectionResetError(self._broken.strerror)
+        if self._closed:
+            raise ConnectionResetError("the stream is closed")
 
     async def close(self) -> None:
-        self._writer.transport.abort()  # what was not taken yet is of no interest any more
-        try:
-            with contextlib.suppress(OSError):
-                await self._writer.wait_closed()
-        finally:
-            await self._other.end()
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+            self._sock.close()  # what was not taken yet is of no interest any more
+            self._rest = memoryview(b"")
+            self._wake(self._readable)
+            self._wake(self._writable)
+        await self._other.end()
 
     def stderr_tail(self) -> str:
         return self._other.stderr_tail()
 
     async def exit_status(self) -> int | None:
         return await self._other.exit_status()
+
+    async def _until_readable(self) -> None:
+        """Nothing is read while nobody asks: what is not taken makes the other end wait. For one who waits at a time."""
+        self._readable = self._loop.create_future()
+        self._loop.add_reader(self._sock, self._wake, self._readable)
+        try:
+            await self._readable
+        finally:
+            self._readable = None
+            if not self._closed:
+                self._loop.remove_reader(self._sock)
+
+    def _pushed(self) -> None:
+        self._push()
+        if not self._rest:
+            self._loop.remove_writer(self._sock)
+            self._wake(self._writable)
+
+    def _push(self) -> None:
+        try:
+            while self._rest:
+                self._rest = self._rest[self._sock.send(self._rest) :]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:  # the reader finds out what the other end said before
+            self._broken, self._rest = error, memoryview(b"")
+
+    @staticmethod
+    def _wake(future: asyncio.Future[None] | None) -> None:
+        if future is not None and not future.done():
+            future.set_result(None)
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Ours and theirs, with room for much on the way, so that neither waits for the other at each piece."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        with contextlib.suppress(OSError):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
+    return ours, theirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +186,7 @@ class FaultyStream:
         limits = (self._fault.cut_after_received, self._fault.hang_after_received)
         return min([size, *(limit - self._received for limit in limits if limit is not None)])
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         limits = (self._fault.cut_after_sent, self._fault.hang_after_sent)
         allowed = min([len(data), *(max(0, limit - self._sent) for limit in limits if limit is not None)])
         self._sent += allowed
