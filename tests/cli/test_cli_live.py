@@ -25,6 +25,31 @@ def test_a_node_stands_for_its_instances_until_they_speak() -> None:
     assert [row[0] for row in board.rows(10)[0]] == ["web1", "web2"]
 
 
+def test_the_das_tells_what_it_is_at_until_the_first_node_speaks() -> None:
+    watch = Watch()
+    watch.board.note(Event(phase="copying", text="shop.war", sent=0, total=4 * MIB))
+    assert watch.board.rows(10)[0] == [("the DAS", "copying", "shop.war  0 B of 4.0 MiB")]
+    watch.now = 102.0
+    watch.board.note(Event(phase="copying", text="shop.war", sent=2 * MIB, total=4 * MIB))
+    assert watch.row() == "shop.war  2.0 MiB of 4.0 MiB, 1.0 MiB/s, 2 s left"
+    watch.board.note(Event(phase="unpacking", text="shop.war", sent=0))
+    assert watch.row() == "shop.war  0 B"
+    watch.now = 103.0
+    watch.board.note(Event(phase="unpacking", text="shop.war", sent=3 * MIB))
+    assert watch.row() == "shop.war  3.0 MiB, 3.0 MiB/s"
+    assert watch.board.total() == ""
+    watch.board.note(Event(phase="waiting", node="n1", instance="web1"))
+    assert watch.board.rows(10)[0] == [("web1", "waiting", "")]
+
+
+def test_the_das_is_named_in_the_log_too() -> None:
+    out = io.StringIO()
+    log = Log(out)
+    for sent in range(3):
+        log.on_event(Event(phase="unpacking", text="shop.war", sent=sent))
+    assert out.getvalue() == "the DAS  unpacking  shop.war\n"
+
+
 class Watch:
     """A board with a clock that stands until it is moved."""
 

@@ -25,7 +25,7 @@ from dasctl.adapters.working import FolderWorking
 from dasctl.cli.call import Call, Settings
 from dasctl.cli.main import run
 from dasctl.core.domain import Domain
-from dasctl.core.exchange import Who
+from dasctl.core.exchange import Event, Who
 from dasctl.core.outcome import Outcome, failed
 from dasctl.errors import DasctlError, NodeError, NodeUnreachable
 from dasctl.operations.ports import Context
@@ -72,6 +72,7 @@ class Shop:
 
     base: Path
     errors: dict[str, NodeError] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.nodes, self.root = self.base / "nodes", self.base / "shop"
@@ -99,7 +100,7 @@ class Shop:
             working=FolderWorking(self.root), history=SqliteHistory(self.root), objects=FolderObjects(self.root),
             links=self.links, host_keys=None, clock=SystemClock(),  # type: ignore[arg-type]
             who=Who(user="anna", host="das", command=command), archives=FileArchives(),
-            releases=FolderReleases(self.root), **more,
+            releases=FolderReleases(self.root), on_event=self.events.append, **more,
         )  # fmt: skip
 
     def run(self, line: str) -> tuple[int, str]:

@@ -75,6 +75,32 @@ def test_a_war_goes_to_its_targets_alone(world: World, war: Path) -> None:
     }  # fmt: skip
 
 
+def test_it_is_told_how_far_the_das_has_come(world: World, war: Path, tmp_path: Path) -> None:
+    """Before any node is asked: the archive copied and unpacked; of a folder, packed."""
+    said(world, f"deploy {war} --target web")
+    own = [event for event in world.events if event.instance is None and event.node is None]
+    assert list(dict.fromkeys((event.phase, event.text) for event in own)) == [
+        ("copying", "shop.war"), ("unpacking", "shop.war"),
+    ]  # fmt: skip
+    last = {event.phase: event for event in own}
+    assert last["copying"].sent == last["copying"].total == war.stat().st_size
+    assert last["unpacking"].sent == sum(map(len, OLD.values()))
+    first_of_a_node = next(n for n, event in enumerate(world.events) if event.instance is not None)
+    assert world.events[:first_of_a_node] == own
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "index.html").write_bytes(b"x" * 1000)
+    world.events.clear()
+    said(world, f"deploy {folder} --target web")
+    assert next((e.phase, e.text) for e in world.events if e.sent == 1000) == ("packing", "site")
+    world.events.clear()
+    said(world, "rollback --to 1")
+    said(world, "rollback --to 2")
+    written = [event for event in world.events if event.phase == "writing"]
+    assert {event.text for event in written} == {"revision 2"}
+    assert written[-1].sent == written[-1].total > 0
+
+
 def test_the_identical_archive_changes_nothing_and_heals_a_node_that_was_away(
     world: World, war: Path
 ) -> None:

@@ -38,6 +38,17 @@ def test_the_first_release_becomes_current_and_the_domain_says_so(shop: Shop) ->
     assert shop.revision() == before + 2
 
 
+def test_it_is_told_how_far_the_das_has_come(shop: Shop) -> None:
+    shop.install("1.0")
+    own = [event for event in shop.events if event.node is None and event.instance is None]
+    assert list(dict.fromkeys((event.phase, event.text) for event in own)) == [
+        (phase, "app-1.0.tar.gz") for phase in ("copying", "unpacking", "keeping")
+    ]
+    kept = own[-1]
+    assert kept.phase == "keeping"
+    assert kept.sent == kept.total > 0
+
+
 def test_a_second_release_lies_beside_and_sends_only_what_is_new(shop: Shop) -> None:
     shared = os.urandom(300_000)
     shop.install("1.0", shared=shared)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dasctl.adapters.archive_tree import walked
@@ -31,6 +31,8 @@ FOLDER = areas.OWN_FOLDER + b"/releases"
 MANIFEST = "manifest"
 EXECUTABLE = 0o755
 
+Telling = Callable[[str], Callable[[int], None]]  # of a phase what is to be told of its bytes
+
 
 class FolderReleases:
     """ports.Releases of the domain's folder `root`."""
@@ -38,11 +40,20 @@ class FolderReleases:
     def __init__(self, root: Path | str) -> None:
         self._root = os.path.abspath(os.fsencode(root))
 
-    def make(self, source: Path, version: str, room: Path, limits: Limits, *, strip: bool) -> NewRelease:
+    def make(
+        self,
+        source: Path,
+        version: str,
+        room: Path,
+        limits: Limits,
+        *,
+        strip: bool,
+        on_bytes: Telling = lambda phase: lambda size: None,
+    ) -> NewRelease:
         """See `ports.Releases`."""
         kept, tree = room / "kept", room / "tree"
         kept.mkdir()
-        name = self._taken(source, kept, tree, limits)
+        name = self._taken(source, kept, tree, limits, on_bytes)
         # A folder was pointed at, a file stands for itself; the one folder in an archive is only its name.
         top = _only_folder(tree) if strip and is_archive(source.name) and source.is_file() else None
         base = tree / top if top is not None else tree
@@ -78,22 +89,22 @@ class FolderReleases:
     def _folder(self) -> Path:
         return Path(os.fsdecode(self._root + b"/" + FOLDER))
 
-    def _taken(self, source: Path, kept: Path, tree: Path, limits: Limits) -> str:
+    def _taken(self, source: Path, kept: Path, tree: Path, limits: Limits, on_bytes: Telling) -> str:
         """Copy or pack `source` into `kept` and unpack it into `tree`; the name of the file in `kept`."""
         from dasctl.adapters.archives import FileArchives  # reading manifests needs none
 
         archives = FileArchives()
         if source.is_dir():
             archive = kept / f"{source.resolve().name or 'release'}.tar.gz"
-            archives.pack(source, archive)
-            archives.unpack(archive, tree, limits)
+            archives.pack(source, archive, on_bytes=on_bytes("packing"))
+            archives.unpack(archive, tree, limits, on_bytes=on_bytes("unpacking"))
             return archive.name
         name = source.name if source.name != MANIFEST else f"{MANIFEST}.file"
         if not is_archive(source.name):
             _check_single(source)
-        archives.keep(source, kept / name)
+        archives.keep(source, kept / name, on_bytes=on_bytes("copying"))
         if is_archive(source.name):
-            archives.unpack(kept / name, tree, limits)
+            archives.unpack(kept / name, tree, limits, on_bytes=on_bytes("unpacking"))
             return name
         tree.mkdir()
         archives.keep(source, tree / source.name)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WAITING = "waiting"
 ENDED = frozenset(("done", "failed", "skipped"))
 BAD = frozenset(("failed", "skipped"))
+DAS = "the DAS"  # which speaks of itself before any node does; no instance is called so
 
 
 @dataclass(slots=True)
@@ -50,15 +51,18 @@ class Board:
         self._rows: dict[str, Row] = {}
         self._stations: dict[str, Station] = {}
         self._all = Pace()
+        self._pace, self._what_of_it = Pace(), ""  # of what the DAS itself is at
         self._sent = 0  # bytes, to all nodes
         self._lock = threading.Lock()
 
     def note(self, event: Event) -> None:
         """Take in one event."""
         name = event.instance or (f"node {event.node}" if event.node else "")
-        if not name:
-            return
         with self._lock:
+            if not name:
+                self._of_the_das(event)
+                return
+            self._rows.pop(DAS, None)  # what it had to do first is done
             known = self._rows.get(name)
             node = event.node or (known.node if known is not None else name)
             station = self._stations.setdefault(node, Station())
@@ -69,6 +73,16 @@ class Board:
             self._rows[name] = Row(phase=event.phase, words=event.text, node=node)
             if event.phase == "sending":
                 self._flows(station, event)
+
+    def _of_the_das(self, event: Event) -> None:
+        now, last = self._clock(), self._rows.get(DAS)
+        if last is None or (last.phase, self._what_of_it) != (event.phase, event.text):
+            self._pace, self._what_of_it = Pace(), event.text
+        self._pace.note(event.sent, now)
+        rate = self._pace.rate(now)
+        known = event.sent < event.total
+        words = moved(event.sent, event.total, rate, more=False) if known else _so_far(event.sent, rate)
+        self._rows[DAS] = Row(phase=event.phase, words=f"{event.text}  {words}".strip())
 
     def _flows(self, station: Station, event: Event) -> None:
         now, before = self._clock(), station.flow.sent
@@ -91,9 +105,10 @@ class Board:
         return told, f"… and {left} more: {counts}" if left else ""
 
     def _what(self, row: Row, now: float) -> str:
-        flow = self._stations[row.node].flow
-        if row.phase != "sending" or not flow.total:
+        station = self._stations.get(row.node)
+        if station is None or row.phase != "sending" or not station.flow.total:
             return text.plain(row.words)
+        flow = station.flow
         words = moved(flow.sent, flow.total, flow.pace.rate(now), more=False)
         return (
             f"{words}, {flow.files:,} of {text.count(flow.files_total, 'file')}"
@@ -119,6 +134,11 @@ class Board:
         # Who has not compared yet has not said how much it needs.
         open_ended = any(told & {WAITING, "connecting", "preparing", "comparing"} for told in phases)
         return f"{words}, {moved(sent, known, rate, more=open_ended)}" if known else words
+
+
+def _so_far(done: int, rate: float | None) -> str:
+    """Of what has come to its end, or nobody knows the end of."""
+    return text.size(done) + (f", {text.size(rate)}/s" if rate else "")
 
 
 def moved(sent: int, total: int, rate: float | None, *, more: bool) -> str:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dasctl.cli import text
-from dasctl.cli.board import WAITING, Board
+from dasctl.cli.board import DAS, WAITING, Board
 from dasctl.core.exchange import PHASES
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Log:
     def on_event(self, event: Event) -> None:
         if event.phase == WAITING:
             return
-        name = event.instance or event.node or ""
+        name = event.instance or event.node or DAS
         line = f"{event.phase}  {event.text}".rstrip()
         if self._last.get(name) == line:
             return

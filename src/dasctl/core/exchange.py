@@ -92,7 +92,7 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Progress of one node or instance, for the live view. `phase` is one of the words in `PHASES`."""
+    """Progress of one node or instance, or of the DAS itself, for the live view. `phase` is one of the words in `PHASES`."""
 
     phase: str
     instance: str | None = None
@@ -105,6 +105,12 @@ class Event:
 
 
 PHASES = (
+    "copying",
+    "packing",
+    "unpacking",
+    "keeping",
+    "writing",
+    "reading",
     "waiting",
     "connecting",
     "preparing",

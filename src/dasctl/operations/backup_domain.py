@@ -88,4 +88,4 @@ def _extra(ctx: Context, now: Current | None) -> Mapping[str, bytes]:
 
 
 def _told(ctx: Context, written: int, total: int) -> None:
-    ctx.on_event(Event(phase="sending", sent=written, total=total))
+    ctx.on_event(Event(phase="writing", sent=written, total=total))

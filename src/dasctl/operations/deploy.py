@@ -16,8 +16,9 @@ from dasctl.core.rolling import Rolling
 from dasctl.core.targets import fold
 from dasctl.errors import UsageError
 from dasctl.operations.deployed import Known, known, written
-from dasctl.operations.deploying import Change, Making, Running, Staged, carried_out, heed
+from dasctl.operations.deploying import Change, Making, Running, Staged, carried_out
 from dasctl.operations.ports import Context
+from dasctl.operations.progress import told
 from dasctl.operations.recording import Current, current
 
 
@@ -115,9 +116,9 @@ def _taken(ctx: Context, source: Path, folder: Path, name: str) -> tuple[Path, s
         if ctx.store.root.resolve().is_relative_to(source.resolve()):
             raise UsageError(f"{source} holds the domain itself", hint="name the folder of one application")
         packed = folder / "packed.tar.gz"
-        ctx.archives.pack(source, packed, on_bytes=heed)
+        ctx.archives.pack(source, packed, on_bytes=told(ctx, "packing", source.name))
         file = folder / f"{name}.tar.gz"
-        kept = ctx.archives.keep(packed, file, on_bytes=heed)
+        kept = ctx.archives.keep(packed, file, on_bytes=told(ctx, "copying", file.name, _size(packed)))
         packed.unlink()
         return file, kept.sha256, kept.size
     if not source.exists():
@@ -127,8 +128,18 @@ def _taken(ctx: Context, source: Path, folder: Path, name: str) -> tuple[Path, s
             f"{source.name} is no archive that is known here",
             hint=f"known are {', '.join(archives.ENDINGS)}, and folders",
         )
-    kept = ctx.archives.keep(source, folder / source.name, on_bytes=heed)
+    kept = ctx.archives.keep(
+        source, folder / source.name, on_bytes=told(ctx, "copying", source.name, _size(source))
+    )
     return folder / source.name, kept.sha256, kept.size
+
+
+def _size(file: Path) -> int:
+    """In bytes; 0 where it cannot be told, which whoever reads it finds out."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _version(now: Current, found: Known, wanted: Wanted, sha256: str) -> tuple[str, bool]:
@@ -218,7 +229,7 @@ def _staged(making: Making, wanted: Wanted, version: str, file: Path, sha256: st
     """The archive, unpacked once to see that it can be: what is active only later is judged now."""
     ctx = making.ctx
     trial = making.folder / "trial"
-    out = making.archives.unpack(file, trial, wanted.limits, on_bytes=heed)
+    out = making.archives.unpack(file, trial, wanted.limits, on_bytes=told(ctx, "unpacking", file.name))
     making.unpacked[version] = trial
     return Staged(
         file=file,

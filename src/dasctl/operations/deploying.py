@@ -9,7 +9,6 @@ revision is recorded; only then is a node asked for anything.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from dasctl.operations.applying import apply
 from dasctl.operations.deployed import PIECE, Known, fetched, tree_of, written
 from dasctl.operations.failing import remember
 from dasctl.operations.ports import Archives, Context
+from dasctl.operations.progress import heed, portions, told
 from dasctl.operations.recording import Current, current, left_behind
 from dasctl.operations.sync import links_refused
 from dasctl.remote.manifest import Entry
@@ -121,12 +121,15 @@ class Making:
 
     def _keep(self, moves: Iterable[Move]) -> None:
         """Keep the new contents before anything is changed: where the disk has no room for them, nothing is."""
-        root, contents = self.ctx.store.root, dict[str, bytes]()
-        for file in (file for move in moves if move.staged is not None for file in _files(move.staged)):
-            if file.is_relative_to(root):
-                contents[_digest(file)] = os.fsencode(file.relative_to(root))
-        if contents:
-            self.ctx.objects.keep(contents)
+        root = self.ctx.store.root
+        staged = [file for move in moves if move.staged is not None for file in _files(move.staged)]
+        files = {file: file.stat().st_size for file in staged if file.is_relative_to(root)}
+        if not files:
+            return
+        on_bytes = told(self.ctx, "keeping", self.change.known.name, sum(files.values()))
+        for some in portions(files):
+            self.ctx.objects.keep({_digest(file): os.fsencode(file.relative_to(root)) for file in some})
+            on_bytes(sum(files[file] for file in some))
 
     def _refuse_strays(self) -> None:
         """A folder that domain.yaml says nothing of is in no revision: it would be lost."""
@@ -163,7 +166,9 @@ class Making:
             view = self.unpacked.get(version)
             if view is None:
                 view = self.folder / f"view-{number}"
-                self.archives.unpack(self._archive(version), view, UNLIMITED, on_bytes=heed)
+                archive = self._archive(version)
+                on_bytes = told(self.ctx, "unpacking", archive.name)
+                self.archives.unpack(archive, view, UNLIMITED, on_bytes=on_bytes)
             yield Move(to=area, staged=view)
         for area in self.old_folders:
             if area not in self.new_folders and self.ctx.repository.kind_of(area) is not None:
@@ -266,13 +271,6 @@ def _write(file: Path, data: bytes) -> None:
     """A small file of what is made beside."""
     with written(file):
         file.write_bytes(data)
-
-
-def heed(size: int) -> None:
-    """End the work where the command was interrupted: unpacking awaits nothing."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 async def carried_out(

@@ -122,7 +122,7 @@ def _content(ctx: Context, paths: Mapping[str, bytes], digest: str) -> Iterator[
 
 def _progress(ctx: Context, plan: bundles.Plan) -> Callable[[int], None]:
     total = sum(plan.contents.values())
-    return lambda written: ctx.on_event(Event(phase="sending", sent=written, total=total))
+    return lambda written: ctx.on_event(Event(phase="writing", sent=written, total=total))
 
 
 def _row(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from dasctl.operations.installed import current_of, first_switch, note_of, recor
 from dasctl.operations.node_story import about_nodes
 from dasctl.operations.others_folder import use_folder
 from dasctl.operations.ports import Context, Link, NewRelease
+from dasctl.operations.progress import portions, told
 from dasctl.operations.recording import current
 from dasctl.operations.software import Bringing, ask
 from dasctl.operations.synchronised import fields as sync_fields
@@ -63,7 +64,7 @@ async def install_node(
         if folder is not None:
             return await use_folder(ctx, domain, names, version, folder, force=force)
         with ctx.working.making() if archive is not None else nullcontext(Path()) as room:
-            new = await asyncio.to_thread(_made, ctx, version, archive, room, strip, limits)
+            new = _made(ctx, version, archive, room, strip, limits)
             part = new.part if new is not None else _kept(ctx, version)
             if known is not None and known.digest not in (None, part.digest):
                 raise _another(version)
@@ -134,11 +135,30 @@ def _made(
     from dasctl.core.archives import Limits
 
     assert ctx.releases is not None
-    new = ctx.releases.make(archive, version, room, limits or Limits(), strip=strip)
-    moved = ctx.objects.keep(new.contents)
-    if moved:
+    new = ctx.releases.make(
+        archive,
+        version,
+        room,
+        limits or Limits(),
+        strip=strip,
+        on_bytes=lambda phase: told(ctx, phase, archive.name),
+    )
+    if _moved(ctx, archive.name, new):
         raise OperationFailed(f"{archive} changed while it was read", hint="run the command again")
     return new
+
+
+def _moved(ctx: Context, name: str, new: NewRelease) -> bool:
+    """Keep the contents; whether one of them is another by now."""
+    sizes = {
+        digest: (ctx.store.root / os.fsdecode(path)).stat().st_size for digest, path in new.contents.items()
+    }
+    on_bytes = told(ctx, "keeping", name, sum(sizes.values()))
+    for some in portions(sizes):
+        if ctx.objects.keep({digest: new.contents[digest] for digest in some}):
+            return True
+        on_bytes(sum(sizes[digest] for digest in some))
+    return False
 
 
 def _kept(ctx: Context, version: str) -> Part:

@@ -190,8 +190,9 @@ class Objects(Protocol):
     def packed_size(self, digest: str) -> int:
         """How many bytes its pieces are together. Raises ObjectLost."""
 
-    def pieces(self, digest: str, *, offset: int = 0) -> Iterable[Piece]:
+    def pieces(self, digest: str, *, offset: int = 0, as_they_are: bool = False) -> Iterable[Piece]:
         """Its pieces as they lie, from the one that begins at raw byte `offset` on; of an empty content one, empty.
+        `as_they_are`: none of them packed.
 
         Raises ObjectLost, at the latest while it is iterated: it is missing, or its bytes do not have the digest (found
         out at the end, when `offset` is 0), and no working file holds the content.
@@ -431,10 +432,14 @@ class Rollouts(Protocol):
 class Releases(Protocol):
     """Releases of the servers' own software, as the DAS keeps them in `.dasctl/releases/V/`."""
 
-    def make(self, source: Path, version: str, room: Path, limits: Limits, *, strip: bool) -> NewRelease:
+    def make(
+        self, source: Path, version: str, room: Path, limits: Limits, *, strip: bool,
+        on_bytes: Callable[[str], Callable[[int], None]] = ...,
+    ) -> NewRelease:  # fmt: skip
         """Unpack an archive, a folder or a single file into `room`, an empty folder below the domain's.
 
-        `strip`: the one folder in which all of an archive lies is left out. Raises OperationFailed, ArchiveRefused.
+        `strip`: the one folder in which all of an archive lies is left out. `on_bytes(PHASE)` is told of the bytes of
+        that phase as with `Archives`. Raises OperationFailed, ArchiveRefused.
         """
 
     def manifest(self, version: str) -> bytes | None:
@@ -469,6 +474,9 @@ class Context:
     tolerance: Tolerance | None = None  # of failed instances, before no further node is begun
     wait_s: float = 0.0
     timeout_s: float = 10.0  # how long a node may take to answer before it counts as away
+    boot: Callable[[], str] = (
+        str  # the boot id of this machine; "": not known, or of no matter (`core/lines.py`)
+    )
     on_event: Callable[[Event], None] = field(default=lambda event: None)
     ask: Callable[[str], bool] | None = (
         None  # puts a question to a person, in any thread; None: nobody is there

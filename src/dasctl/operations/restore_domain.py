@@ -169,7 +169,7 @@ def _outcome(
 
 
 def _told(outside: Outside, read: int, total: int) -> None:
-    outside.on_event(Event(phase="sending", sent=read, total=total))
+    outside.on_event(Event(phase="reading", sent=read, total=total))
 
 
 def _text(path: Path | None) -> str | None:

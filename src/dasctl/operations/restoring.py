@@ -9,7 +9,7 @@ whom (`core/taking_back.py`), bringing it to nodes (`applying.py`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from dasctl.core.restoring import Restoring, named, plan
 from dasctl.errors import InvalidDomain, OperationFailed, RepositoryError
 from dasctl.operations.past import Past, content, past
 from dasctl.operations.ports import Context
+from dasctl.operations.progress import told
 from dasctl.operations.recording import Current, current
 from dasctl.remote.manifest import Entry, decode
 from dasctl.remote.paths import from_printable, printable
@@ -261,7 +262,15 @@ def _is_same(ctx: Context, entry: Entry) -> bool:
 
 
 def _staged(ctx: Context, way: Return, files: Restoring, folder: Path) -> list[Move]:
-    get: Callable[[str], Iterable[bytes]] = partial(content, ctx)
+    total = sum(entry.size for tree in files.puts for entry in tree)
+    on_bytes = told(ctx, "writing", f"revision {way.number}", total) if total else None
+
+    def get(digest: str) -> Iterator[bytes]:
+        for piece in content(ctx, digest):
+            if on_bytes is not None:
+                on_bytes(len(piece))
+            yield piece
+
     found = [Move(to=path, staged=None) for path in files.removals]
     for number, tree in enumerate(files.puts):
         staged = folder / f"file-{number}"
