@@ -29,7 +29,8 @@ VALUES = st.recursive(
 
 ODD = [
     b"", b" ", b"nul", b"[1,", b"[1,]", b'{"a":1,}', b'{"a"', b'"abc', b"[1]x", b"[1] \n\t\r", b"\x0b[1]", b"\xff",
-    b"[\xc3]",     b'{"a":1,"a":2}', b"NaN", b"[Infinity,-Infinity]", b"-", b"01", b"1e999", b"-0", b"-0.0", b"1E5", b"1" * 4000,
+    b"[\xc3]", b'{"a":1,"a":2}', b"NaN", b"[Infinity,-Infinity]", b"-", b"01", b"1e999", b"-0", b"-0.0", b"1E5",
+    b"1" * 4000,
     b"1" * 5000,
     b'"\\ud800"', b'"\\ud83d\\ude00"', b'"\xed\xa0\x80"', b'"\x01"', b'"\\x"', b'"\\u12"', b"\xef\xbb\xbf[1]", b"[\0",
     b"1\0",

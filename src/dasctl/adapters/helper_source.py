@@ -69,6 +69,7 @@ def _unneeded(source: str) -> dict[_Span, str]:
     spans: dict[_Span, str] = {}
     lines = source.splitlines()
     tree = ast.parse(source)
+    bare = all(_is_on_one_line(node) for node in ast.walk(tree))
     for node in ast.walk(tree):
         match node:
             case ast.Module() | ast.ClassDef() | ast.FunctionDef():
@@ -77,12 +78,21 @@ def _unneeded(source: str) -> dict[_Span, str]:
             case ast.If(test=ast.Name(id="TYPE_CHECKING")):
                 start, end = _span(node.body[0], lines)[0], _span(node.body[-1], lines)[1]
                 spans[start, end] = "0"
+            case ast.ImportFrom(module="__future__") | ast.AnnAssign(value=None) if bare:
+                spans[_span(node, lines)] = "0"  # the one is about annotations, the other is one
+            case ast.AnnAssign(target=target, annotation=annotation) if bare:
+                spans[_span(target, lines)[1], _span(annotation, lines)[1]] = ""
             case ast.arg(annotation=ast.expr() as annotation):
                 start, end = _span(node, lines)
                 spans[(start[0], start[1] + len(node.arg)), _span(annotation, lines)[1]] = ""
         if isinstance(node, ast.FunctionDef) and node.returns is not None:
             spans[_span(node.returns, lines)] = ""
     return spans
+
+
+def _is_on_one_line(node: ast.AST) -> bool:
+    """Whether nothing but the annotation would go, and no line with it."""
+    return not isinstance(node, ast.AnnAssign) or node.target.lineno == (node.value or node).lineno
 
 
 def _span(node: ast.stmt | ast.expr | ast.arg, lines: list[str]) -> _Span:

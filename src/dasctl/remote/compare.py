@@ -143,9 +143,8 @@ class _Planner:
         self.closed = b""  # a kept file stands where a folder is wanted: nothing below can be made
         self.cleared = b""  # a folder is in the way of a file: all below has to go
         self.stays: list[bytes] = []  # what is on disk, wanted no more, and stays: so do the folders above it
-        self.absent: dict[
-            bytes, Entry
-        ] = {}  # the node's folders that it removed: made if something comes into them
+        # The node's folders that it removed: made if something comes into them.
+        self.absent: dict[bytes, Entry] = {}
 
     def run(self) -> Plan:
         for path in sorted(self._interesting(), key=manifest.order):

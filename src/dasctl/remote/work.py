@@ -34,9 +34,8 @@ class Work:
         self.needs: list[bytes] = []
         self.lacks_space = False
         self.sizes: dict[bytes, int] = {}
-        self.origins: dict[
-            bytes, str
-        ] = {}  # contents that are on the node already: in which file, for people
+        # Contents that are on the node already: in which file, for people.
+        self.origins: dict[bytes, str] = {}
         # Known once the parts are resolved and compared:
         self.parts: list[tuple[str, str, bytes]] = []
         self.partial = request["only"] is not None or request["except"] is not None
