@@ -33,7 +33,8 @@ FORMAT = 1  # user_version of the database; docs/history-format.md
 KEPT_REVISIONS = 20
 BUSY_S = 15.0  # how long another command may hold the database; it does so for milliseconds
 MAX_NUMBER = 2**63 - 1  # of SQLite
-LEVEL = 1  # of zlib: digests do not compress, the rest does at any level
+REMEMBERED = 16 << 20  # bytes of parts that were read
+LEVEL = 1  # digests do not compress, the rest does at any level
 
 SCHEMA = (
     """CREATE TABLE settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL)""",
@@ -80,7 +81,7 @@ class SqliteHistory:
         self._kept = max(kept, 1)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._last: tuple[str, bytes] | None = None  # the part that was asked for last: it is asked for again
+        self._read: dict[str, bytes] = {}  # parts that were asked for last: they are asked for again
 
     def close(self) -> None:
         """Close the database; the next call opens it again."""
@@ -220,14 +221,10 @@ class SqliteHistory:
 
     def part(self, digest: str) -> bytes | None:
         """See `ports.History`. A part whose bytes were damaged counts as not kept."""
-        last = self._last
         with self._reading() as rows:
-            if (
-                last is not None
-                and last[0] == digest
-                and rows("SELECT 1 FROM parts WHERE digest = ?", (digest,))
-            ):
-                return last[1]
+            known = self._read.get(digest)
+            if known is not None and rows("SELECT 1 FROM parts WHERE digest = ?", (digest,)):
+                return known
             found = rows("SELECT data FROM parts WHERE digest = ?", (digest,))
         try:
             data = zlib.decompress(found[0][0]) if found else None
@@ -235,8 +232,14 @@ class SqliteHistory:
             return None
         if data is None or digest_of(data) != digest:
             return None
-        self._last = digest, data
+        self._remember(digest, data)
         return data
+
+    def _remember(self, digest: str, data: bytes) -> None:
+        with self._lock:
+            self._read[digest] = data
+            while len(self._read) > 1 and sum(map(len, self._read.values())) > REMEMBERED:
+                del self._read[next(iter(self._read))]
 
     def parts_of(self, number: int) -> dict[str, bytes] | None:
         """See `ports.History`. Parts that were damaged count as not kept."""
@@ -409,7 +412,16 @@ def _keep(database: sqlite3.Connection, parts: Mapping[str, bytes]) -> None:
     """Add the parts that are not there: compressing is what costs."""
     for digest, data in parts.items():
         if not database.execute("SELECT 1 FROM parts WHERE digest = ?", (digest,)).fetchall():
-            database.execute("INSERT INTO parts VALUES (?, ?)", (digest, zlib.compress(data, LEVEL)))
+            database.execute("INSERT INTO parts VALUES (?, ?)", (digest, _compressed(data)))
+
+
+def _compressed(data: bytes) -> bytes:
+    """A zlib stream; ISA-L makes a smaller one in a quarter of the time."""
+    try:
+        from isal.isal_zlib import compress
+    except ImportError:  # no wheel for this machine
+        compress = zlib.compress
+    return compress(data, LEVEL)
 
 
 def _forget(database: sqlite3.Connection, instance: str) -> None:
