@@ -17,7 +17,7 @@ NEEDED = {
     "adapters": """
         beside bootstrap clock domain_cache domain_lock failures_table helper_pack helper_source helpers
         history host_keys link quick_start ssh ssh_at_once ssh_connect ssh_errors ssh_keys ssh_line
-        ssh_packets ssh_stream store threads tree tree_ahead tree_hash tree_index tree_walk
+        ssh_packets ssh_stream store threads tree tree_ahead tree_hash tree_index tree_look tree_walk
     """,
     "cli": """
         call main palette quick quick_classes quick_modules session streams text

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +34,7 @@ class Holder:
 
     @classmethod
     def me(cls, command: str, now: float) -> Holder:
-        return cls(who=user_name(), host=socket.gethostname(), pid=os.getpid(), command=command, since=now)
+        return cls(who=user_name(), host=os.uname().nodename, pid=os.getpid(), command=command, since=now)
 
     def locked(self, root: Path) -> DomainLocked:
         since = time.strftime("%H:%M:%S", time.localtime(self.since))
@@ -161,7 +160,7 @@ def _holder(handle: int) -> Holder | None:
     """Who holds the lock, as far as the file tells and its writer lives."""
     try:
         holder = Holder(**json.loads(os.pread(handle, 65536, 0)))
-        if holder.host == socket.gethostname() and not _lives(int(holder.pid)):
+        if holder.host == os.uname().nodename and not _lives(int(holder.pid)):
             return None
         return holder
     except (ValueError, TypeError, OSError):

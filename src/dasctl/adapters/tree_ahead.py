@@ -13,10 +13,10 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dasctl.core.slices import Area, Scan, ScanProblem
-from dasctl.remote.manifest import Entry
+if TYPE_CHECKING:
+    from dasctl.core.slices import Scan
 
 WORTH = 256 << 10  # bytes of an index (some 1,500 files) from which on a fork is cheaper than waiting
 _PIECE = 1 << 20
@@ -105,6 +105,9 @@ def _packed(scan: Scan) -> bytes:
 
 
 def _unpacked(data: bytes) -> Scan:
+    from dasctl.core.slices import Area, Scan, ScanProblem
+    from dasctl.remote.manifest import Entry
+
     names, areas, problems, digest, file = marshal.loads(data)
     found = [Area(name=name, data=lines, digest=own) for name, lines, own in areas]
     return Scan(
