@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -299,6 +300,63 @@ def test_a_restart_stops_no_server_whose_node_has_no_release_by_now(shop: Shop, 
     after = pids(shop)
     assert after["app3"] == before["app3"] is not None
     assert (after["app1"] != before["app1"]) == ("cluster" in line)
+
+
+LOST = [
+    "restart-cluster app --rolling --max-failures 100%", "restart-cluster app", "restart-cluster app --sync none",
+    "restart-instance app2", "sync-cluster app --restart", "sync-cluster app --restart --rolling --max-failures 100%",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["removed", "dangling"])
+@pytest.mark.parametrize("line", LOST)
+def test_a_node_that_lost_its_release_is_found_before_its_server_is_stopped(
+    shop: Shop, line: str, how: str
+) -> None:
+    """domain.yaml says that it has one; nothing is taken out of the load balancer either."""
+    shop.change("    start:", "    drain: {command: touch drained}\n    start:")
+    shop.good("start-cluster app")
+    before = pids(shop)
+    shop.change("${node.software}/bin/server", "${node.software}/bin/server ''")  # now they require a restart
+    gone = shop.software("n2") if how == "removed" else shop.software("n2") / "releases"
+    shutil.rmtree(gone)
+    code, shown = shop.run(line)
+    assert code in (1, 3), shown
+    lost = "has lost its release of software: current leads to releases/1.0, which is no folder"
+    assert f"node n2 {'has no release of software' if how == 'removed' else lost}" in shown
+    assert "not restarted" in shown or "not started" in shown
+    assert "install-node n2 --version 1.0" in shown
+    after = pids(shop)
+    assert after["app2"] == before["app2"] is not None
+    assert (after["app1"] != before["app1"]) == ("cluster" in line)
+    assert not (shop.nodes / "n2/app2/drained").exists()
+
+
+def test_a_rolling_restart_that_would_end_in_the_middle_is_refused_before_it_begins(shop: Shop) -> None:
+    shop.good("start-cluster app")
+    before = pids(shop)
+    shutil.rmtree(shop.software("n2"))
+    code, shown = shop.run("restart-cluster app --rolling")
+    assert code == 1
+    assert "app2 could not be started again: its config names ${node.software}, and node n2 has no" in shown
+    assert "install-node n2 --version 1.0" in shown
+    assert "no server was stopped" in shown
+    assert pids(shop) == before
+    assert "no rolling change is unfinished" in shop.run("restart-cluster app --rolling --resume")[1]
+    shop.good("install-node n2 --version 1.0")
+    shop.good("restart-cluster app --rolling")
+    assert all(pids(shop)[name] != pid for name, pid in before.items())
+
+
+def test_a_server_that_needs_no_restart_is_not_told_of_a_release_that_it_does_not_need_now(
+    shop: Shop,
+) -> None:
+    shop.good("start-cluster app")
+    shop.change("exec ${node.software}/bin/server", "echo serving; exec sleep 1000")
+    shop.good("sync-cluster app --restart")
+    shutil.rmtree(shop.software("n2"))
+    shop.good("sync-cluster app --restart")
+    shop.good("restart-cluster app --rolling")
 
 
 def pids(shop: Shop) -> dict[str, int | None]:

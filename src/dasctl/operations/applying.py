@@ -77,20 +77,15 @@ async def _barred(
     ctx: Context, domain: Domain, names: Sequence[str], restart: Restart
 ) -> Mapping[str, Problem]:
     """The running servers that must not be stopped, and why: `max-skew` forbids to start them with the release that their
-    nodes have by now, or they need one and their nodes have none.
+    nodes have by now.
     """
-    if restart == "never":
+    if restart == "never" or domain.domain.max_skew is None:
         return {}
-    from dasctl.operations.lacking import lacking  # of use to what restarts only
-
-    barred = await lacking(ctx, domain, names)
-    if domain.domain.max_skew is None:
-        return barred
     from dasctl.operations import skews  # of use to few domains
 
     hint = "bring the nodes nearer to each other with upgrade-node, or raise domain: max-skew"
     refused = (await skews.judged(ctx, domain, names, those="changing")).refused
-    return barred | {name: Problem(message=why, hint=hint) for name, why in refused.items()}
+    return {name: Problem(message=why, hint=hint) for name, why in refused.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +99,10 @@ class Steps:
         self, run: Synchronisation, node: str, link: Link, instances: Sequence[str]
     ) -> Sequence[Result]:
         """One result per instance; one whose step failed takes no further step."""
-        rows = [self._allowed(row) for row in await run.node(node, link, instances)]
+        rows = list(await run.node(node, link, instances))
+        if self.restart != "never":
+            barred = {**self.barred, **await self._lacking(run, node, link, rows)}
+            rows = [_allowed(row, barred) for row in rows]
         going = [row.instance for row in rows if row.good and row.instance is not None]
         if self.restart == "never" or not going:
             return rows
@@ -114,13 +112,24 @@ class Steps:
         started = await request(words.START, down, {"wait": True}) if down else {}
         return [_row(link, row, stopped, started) for row in rows]
 
-    def _allowed(self, row: Result) -> Result:
-        """A server that could not be started again is not stopped: it has its files, and runs on with the old ones."""
-        why = self.barred.get(row.instance or "")
-        if not row.good or why is None:
-            return row
-        problem = replace(why, message=f"synchronised, but not restarted: {why.message}")
-        return replace(row, status=FAILED, error=problem)
+    async def _lacking(
+        self, run: Synchronisation, node: str, link: Link, rows: Sequence[Result]
+    ) -> Mapping[str, Problem]:
+        """Those that would be restarted, and need a release that their node has not."""
+        from dasctl.operations.lacking import running_without  # of use to what restarts only
+
+        names = [row.instance for row in rows if row.good and row.instance is not None]
+        outdated = self.restart == "needed"
+        return await running_without(run.ctx, run.now.domain, node, link, names, outdated=outdated)
+
+
+def _allowed(row: Result, barred: Mapping[str, Problem]) -> Result:
+    """A server that could not be started again is not stopped: it has its files, and runs on with the old ones."""
+    why = barred.get(row.instance or "")
+    if not row.good or why is None:
+        return row
+    problem = replace(why, message=f"synchronised, but not restarted: {why.message}")
+    return replace(row, status=FAILED, error=problem)
 
 
 async def _asked(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dasctl.core.config_id import config_id
 from dasctl.core.domain import Domain
-from dasctl.core.outcome import Problem, Result, status_of_error
+from dasctl.core.outcome import FAILED, Problem, Result, status_of_error
 from dasctl.core.stamps import Standing
 from dasctl.operations.commanding import Answer, command
 from dasctl.operations.looking import utc_text
@@ -34,7 +34,9 @@ class Lifecycle:
 
     async def node(self, node: str, link: Link, instances: Sequence[str]) -> list[Result]:
         """One result per instance; one whose step failed takes no further step."""
-        synced = await self._synchronise(node, link, instances)
+        barred = await self._lacking(node, link, instances) if self.stop and self.start else {}
+        synced = await self._synchronise(node, link, [name for name in instances if name not in barred])
+        synced |= barred
         going = [name for name in instances if name not in synced or synced[name].good]
         stopped = await self._command(node, link, words.STOP, going, synced) if self.stop else {}
         going = [name for name in going if name not in stopped or stopped[name].error is None]
@@ -45,6 +47,18 @@ class Lifecycle:
             for name in instances
         ]
         return [_with_note(row, odd.get(str(row.instance), "")) for row in rows]
+
+    async def _lacking(self, node: str, link: Link, instances: Sequence[str]) -> dict[str, Result]:
+        """The results of those that could not be started again: nothing is done to them."""
+        from dasctl.operations.lacking import lacking  # of use to restarts only
+
+        return {
+            name: Result(
+                status=FAILED, instance=name, node=node, fields={"revision": None},
+                error=replace(why, message=f"not restarted: {why.message}"),
+            )
+            for name, why in (await lacking(self.ctx, self.domain, node, link, instances)).items()
+        }  # fmt: skip
 
     async def _odd_releases(self, node: str, link: Link, started: Mapping[str, Answer]) -> Mapping[str, str]:
         """What is to be said of the releases of software that servers were started with."""

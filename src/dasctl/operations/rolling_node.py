@@ -66,7 +66,7 @@ class Visit:
     sent: dict[str, int] = field(default_factory=dict)  # bytes that were staged
     standing: dict[str, Standing | None] = field(default_factory=dict)
     began: dict[str, float] = field(default_factory=dict)  # when its first step began: the clock's seconds
-    lacking: dict[str, Problem] = field(default_factory=dict)  # who must not be started: no release
+    lacking: Mapping[str, Problem] = field(default_factory=dict)  # who must not be started: no release
 
     async def carried_out(self, instances: Sequence[str]) -> None:
         """All steps of all instances, as far as each comes."""
@@ -77,7 +77,7 @@ class Visit:
         ways = {name: self._way(seen[name], changes.get(name, {}), name) for name in self._going(instances)}
         for name in ways:
             self._chronicle.note(name, ran=name in alive)
-        self.lacking = self._without_release(seen)
+        self.lacking = await self._without_release(self._going(ways))
         await self._in_place(_those(ways, Way.IN_PLACE, Way.FILES))
         await self._through(_those(ways, Way.RESTART), _those(ways, Way.START))
 
@@ -128,13 +128,10 @@ class Visit:
             ),
         )  # fmt: skip
 
-    def _without_release(self, seen: Mapping[str, Seen]) -> dict[str, Problem]:
-        if all(view.error is not None or view.more.get("current") is not None for view in seen.values()):
-            return {}
-        from dasctl.operations.lacking import lacks  # of use to few domains
+    async def _without_release(self, names: Sequence[str]) -> Mapping[str, Problem]:
+        from dasctl.operations.lacking import lacking  # of use to few domains
 
-        found = ((name, lacks(self.batch.domain, name, view)) for name, view in seen.items())
-        return {name: why for name, why in found if why is not None}
+        return await lacking(self.batch.ctx, self.batch.domain, self.node, self.link, names)
 
     # -- the two ways
 

@@ -9,10 +9,11 @@ from dasctl.core.outcome import Outcome, summed_up
 from dasctl.core.rolling import Rolling
 from dasctl.core.rollout import Ordered
 from dasctl.operations.failing import nothing_failed, of_failed, remember
+from dasctl.operations.lacking import refuse_lacking
 from dasctl.operations.lifecycle import Sync
 from dasctl.operations.ports import Context
 from dasctl.operations.recording import left_behind
-from dasctl.operations.rolling import roll
+from dasctl.operations.rolling import refuse_unfinished, roll
 
 
 async def rolling_restart(
@@ -32,6 +33,8 @@ async def rolling_restart(
         if failed and not (names := of_failed(ctx, names)):
             return nothing_failed(ctx, command)
         moved = left_behind(ctx, domain, names)
+        refuse_unfinished(ctx, rolling)
+        await refuse_lacking(ctx, domain, names, rolling)
         ordered = Ordered(restart="always", sync=sync, starts=True, kill=kill)
         now, rows = await roll(ctx, domain, names, ordered, rolling, command=command)
         forgotten = remember(ctx, rows)

@@ -41,8 +41,6 @@ async def run_lifecycle(
         moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
         steps = Lifecycle(ctx=ctx, domain=domain, expected=last, stop=stop, start=start, kill=kill)
         barred, odd = await _barred(ctx, domain, names, restart=stop) if start else ({}, ())
-        if stop and start:
-            barred |= await _lacking(ctx, domain, [name for name in names if name not in barred])
         going = [name for name in names if name not in barred]
         if sync == "none":
             now = None
@@ -69,19 +67,6 @@ async def _barred(
     from dasctl.operations import skews  # of use to few domains
 
     return await skews.barred(ctx, domain, names, restart=restart)
-
-
-async def _lacking(ctx: Context, domain: Domain, names: Sequence[str]) -> dict[str, Result]:
-    """The results of instances that run and could not be started again: nothing is done to them."""
-    from dasctl.operations.lacking import lacking  # of use to restarts only
-
-    return {
-        name: Result(
-            status=FAILED, instance=name, node=domain.instances[name].node,
-            error=replace(why, message=f"not restarted: {why.message}"),
-        )
-        for name, why in (await lacking(ctx, domain, names)).items()
-    }  # fmt: skip
 
 
 async def _synchronised(

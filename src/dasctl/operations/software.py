@@ -29,13 +29,15 @@ from dasctl.remote import words
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnNode:
-    """What a node said of its releases. `current`: what the link says; `parts`: name to digest; `servers`: those that run
-    with a release, name to what it was called; `folders`: what was found of folders that are somebody else's.
+    """What a node said of its releases. `current`: what the link says, `path`: where that is, None where it is no folder;
+    `parts`: name to digest; `servers`: those that run with a release, name to what it was called; `folders`: what was found
+    of folders that are somebody else's.
     """
 
     epoch: int | None
     standing: Standing | None
     current: str | None
+    path: str | None
     parts: Mapping[str, str]
     sizes: Mapping[str, tuple[int, int]]  # release to files and bytes
     servers: Mapping[str, str]
@@ -107,6 +109,7 @@ def _read(verdict: Verdict) -> OnNode:
         epoch=verdict.at.epoch if verdict.at is not None else None,
         standing=verdict.at.standing if verdict.at is not None else None,
         current=_text(more["current"]) if more["current"] is not None else None,
+        path=_text(more["path"]) if more["path"] is not None else None,
         parts=verdict.parts,
         sizes={_text(version): (int(files), int(size)) for version, files, size in more["releases"]},
         servers={_text(row["name"]): _text(row["release"]) for row in more["servers"]},
