@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -34,10 +33,12 @@ from dasctl.core.domain import Node
 from dasctl.core.exchange import BundleFile, Event, HostKey, Who
 from dasctl.core.outcome import Outcome
 from dasctl.errors import DasctlError, OperationFailed
+from dasctl.head_start import HeadStart, command_line, sleep_between_tries
 from dasctl.operations.ports import Context, Link
 
 if TYPE_CHECKING:
     from dasctl.adapters.admission import Admission
+    from dasctl.adapters.early_logins import EarlyLogins
     from dasctl.adapters.member_files import FolderMembers
     from dasctl.adapters.objects import FolderObjects
     from dasctl.adapters.rollouts import FolderRollouts
@@ -73,9 +74,16 @@ def run(
     *,
     on_event: Callable[[Event], None] = lambda event: None,
     ask: Callable[[str], bool] | None = None,
+    begun: HeadStart | None = None,
 ) -> Outcome:
     """Run `operation` on the domain that is meant; a DasctlError becomes its outcome. `ask`: see `Context`."""
-    return _timed(command, lambda: _with_revision(replace(connected(options, on_event), ask=ask), operation))
+    try:
+        return _timed(
+            command, lambda: _with_revision(replace(connected(options, on_event, begun), ask=ask), operation)
+        )
+    finally:
+        if begun is not None:
+            begun.drop()
 
 
 async def _with_revision(context: Context, operation: Callable[[Context], Awaitable[Outcome]]) -> Outcome:
@@ -100,19 +108,20 @@ def run_without_domain(
     return _timed(command, lambda: operation(outside(options, on_event)))
 
 
-def connected(options: Options, on_event: Callable[[Event], None]) -> Context:
-    """The context of a command in its domain. Raises DomainNotFound; nothing is opened yet."""
-    root = find_domain(Path.cwd(), options.domain, os.environ)
-    store = YamlStore(root, sleep=_sleep_between_tries)
-    links = _Ssh(store, options.timeout_s, limit=options.limit)
+def connected(options: Options, on_event: Callable[[Event], None], begun: HeadStart | None = None) -> Context:
+    """The context of a command in its domain, with what was `begun` there. Raises DomainNotFound; nothing is opened yet."""
+    root = begun.root if begun else find_domain(Path.cwd(), options.domain, os.environ)
+    store = begun.store if begun else YamlStore(root, sleep=sleep_between_tries)
+    repository = begun.repository if begun else FolderRepository(root)
+    links = _Ssh(store, options.timeout_s, limit=options.limit, early=begun.logins if begun else None)
     return Context(
-        store=store, repository=FolderRepository(root), working=_LateWorking(root),
+        store=store, repository=repository, working=_LateWorking(root),
         history=SqliteHistory(root), objects=_late(_objects, root), links=links, host_keys=links,
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=_late(_members, root),
         bundles=_LateBundles(), archives=_LateArchives(), releases=_LateReleases(root),
         rollouts=_late(_rollouts, root), switches=_late(_switches, root), backups=_LateBackups(),
-        log_archives=_LateLogArchives(),
+        log_archives=_LateLogArchives(), boot=_boot if options.limit is None else str,
     )  # fmt: skip
 
 
@@ -140,18 +149,22 @@ def outside(options: Options, on_event: Callable[[Event], None]) -> Outside:
 class _Ssh:
     """ports.Links and ports.HostKeys, made when first used: their nodes are those of domain.yaml as it is by then."""
 
-    def __init__(self, store: YamlStore, timeout_s: float, *, limit: float | None) -> None:
+    def __init__(
+        self, store: YamlStore, timeout_s: float, *, limit: float | None, early: EarlyLogins | None
+    ) -> None:
         self._store = store
         self._timeout_s = timeout_s
         self._throttle = _throttle(limit) if limit is not None else None
+        self._early = early
         self._made: SshLinks | None = None
 
     @property
     def _links(self) -> SshLinks:
         if self._made is None:
             self._made = SshLinks(
-                self._store.root, self._store.load().nodes, timeout_s=self._timeout_s, throttle=self._throttle
-            )
+                self._store.root, self._store.load().nodes, timeout_s=self._timeout_s, throttle=self._throttle,
+                early=self._early,
+            )  # fmt: skip
         return self._made
 
     @property
@@ -229,6 +242,12 @@ def _switches(root: Path) -> FolderRollouts:
     from dasctl.adapters.rollouts import UPGRADING, FolderRollouts
 
     return FolderRollouts(root, UPGRADING)
+
+
+def _boot() -> str:
+    from dasctl.adapters.machine import boot_id
+
+    return boot_id()
 
 
 def _throttle(limit: float) -> Throttle:
@@ -384,16 +403,8 @@ async def _terminable(operation: Callable[[], Awaitable[Outcome]], interrupt: _I
             signal.signal(signal.SIGTERM, before)
 
 
-def _sleep_between_tries(seconds: float) -> None:
-    """Wait for the lock. Nothing is awaited meanwhile, so an interrupt has to be looked for."""
-    time.sleep(seconds)
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-
-
 def _who() -> Who:
-    command, files = _command_line(sys.argv[1:]), dict[str, str]()
+    command, files = command_line(sys.argv[1:]), dict[str, str]()
     if CALLER in os.environ:
         from dasctl.core.elsewhere import caller_of  # of commands from elsewhere only
 
@@ -420,7 +431,7 @@ def run_elsewhere(
     from dasctl.adapters.das_commands import run_there
     from dasctl.core.elsewhere import Caller, Order
 
-    caller = Caller(who=f"{user_name()}@{socket.gethostname()}", command=_command_line(list(typed)))
+    caller = Caller(who=f"{user_name()}@{socket.gethostname()}", command=command_line(list(typed)))
     order = Order(words=tuple(words), files=tuple(files), caller=caller, quiet=quiet)
     with _interruptible():
         try:
@@ -434,22 +445,6 @@ def serve_caller(domain: Path | None) -> None:
     from dasctl.adapters.serve_caller import serve
 
     serve(domain)
-
-
-_WHERE = ("--domain", "--das", "--das-command", "--parallel", "--limit", "--wait", "--timeout")
-_HOW = ("--json", "--terse", "--quiet", "-q", "--verbose", "-v")
-
-
-def _command_line(words: list[str]) -> str:
-    """The command as the history tells it: without the words that only say where and how to show."""
-    told: list[str] = []
-    left = iter(words)
-    for word in left:
-        if word in _WHERE:
-            next(left, None)
-        elif word not in _HOW and not word.startswith(tuple(f"{option}=" for option in _WHERE)):
-            told.append(word)
-    return shlex.join(told)[:500]
 
 
 logging.getLogger("asyncssh").setLevel("CRITICAL")  # its errors are ours to tell, once

@@ -35,7 +35,7 @@ NEEDED = {
         frames manifest paths words
     """,
 }
-AT_THE_TOP = {"dasctl", "dasctl.__main__", "dasctl.errors", "dasctl.wiring"}
+AT_THE_TOP = {"dasctl", "dasctl.__main__", "dasctl.errors", "dasctl.head_start", "dasctl.wiring"}
 NEVER = {"typer", "rich", "yaml", "ruamel.yaml", "asyncssh.sftp", "zipfile", "tarfile"}
 
 

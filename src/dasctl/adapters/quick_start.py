@@ -39,11 +39,18 @@ def start_lean() -> None:
         return
     with _in_place_of({"ssl": None}):
         import asyncio  # noqa: F401
+    lean_msgspec()
+    sys.modules.update({name: _StandIn(name) for name in _UNUSED})
+    _absent(_OPTIONAL)
+
+
+def lean_msgspec() -> None:
+    """Let this process import msgspec without what domains and indexes have no use for."""
+    if "msgspec" in sys.modules:
+        return
     # 3 ms, for what typing has as well since 3.11; 5 ms, for types of values that no file of ours has.
     with _in_place_of({"typing_extensions": None, "uuid": _no_uuids(), "decimal": _StandIn("decimal")}):
         import msgspec  # noqa: F401
-    sys.modules.update({name: _StandIn(name) for name in _UNUSED})
-    _absent(_OPTIONAL)
 
 
 def _no_uuids() -> ModuleType:

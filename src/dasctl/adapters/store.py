@@ -11,7 +11,7 @@ import shlex
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,7 @@ class YamlStore:
         self._now = now
         self._monotonic = monotonic
         self._loaded: tuple[str, Domain] | None = None
+        self._held: ExitStack | None = None  # the lock, for the next who asks for it
 
     @property
     def root(self) -> Path:
@@ -133,9 +134,24 @@ class YamlStore:
         return place_in(self._read(), path)
 
     def domain_locked(self, command: str, *, wait_s: float) -> AbstractContextManager[None]:
+        if self._held is not None:
+            held, self._held = self._held, None
+            return _handed_over(held)
         return domain_lock.locked(
             self._root, command, wait_s=wait_s, sleep=self._sleep, now=self._now, monotonic=self._monotonic
         )
+
+    def lock_ahead(self, command: str) -> None:
+        """Take the lock now, for whoever asks for it next. Raises as `domain_locked` does; nothing is waited for."""
+        held = ExitStack()
+        held.enter_context(self.domain_locked(command, wait_s=0.0))
+        self._held = held
+
+    def release(self) -> None:
+        """Give back a lock that nobody has asked for. May be called twice."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
 
     def _read(self) -> str:
         try:
@@ -145,6 +161,12 @@ class YamlStore:
         except OSError as error:
             raise OperationFailed(f"{self.path} cannot be read: {error.strerror}") from error
         return _decoded(content)
+
+
+@contextmanager
+def _handed_over(held: ExitStack) -> Iterator[None]:
+    with held:
+        yield
 
 
 def _decoded(content: bytes) -> str:

@@ -44,7 +44,7 @@ class FolderRepository:
         """See `ports.Repository`."""
         if self._ahead is not None and self._ahead[0] is domain and self._ahead[1] == criterion:
             return
-        self._drop_ahead()
+        self.drop_ahead()
         ahead = tree_ahead.begin(self._own + b"/index", lambda: self._scan(domain, criterion))
         self._ahead = (domain, criterion, ahead) if ahead is not None else None
 
@@ -55,7 +55,7 @@ class FolderRepository:
             found = ahead.result()
             if found is not None:
                 return found
-        self._drop_ahead()
+        self.drop_ahead()
         return self._scan(domain, criterion)
 
     def _scan(self, domain: Domain, criterion: Criterion) -> Scan:
@@ -63,7 +63,8 @@ class FolderRepository:
 
         return Look(self._root, domain, criterion).scan()
 
-    def _drop_ahead(self) -> None:
+    def drop_ahead(self) -> None:
+        """End a scan ahead that nobody has asked for. May be called twice."""
         if self._ahead is not None:
             self._ahead[2].drop()
             self._ahead = None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dasctl.core.elsewhere import CarriedFile, Place
     from dasctl.core.exchange import Event
     from dasctl.core.outcome import Outcome
+    from dasctl.head_start import HeadStart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,7 @@ def run_elsewhere(
 
 def run_wired(call: Call, settings: Settings, *, on_event: Callable[[Event], None]) -> Outcome:
     """The real runner: builds the context from the world, and runs the operation in it."""
+    begun = _head_start(call, settings)
     if not call.operation.startswith("serve"):
         from dasctl.adapters.quick_start import start_lean
 
@@ -108,8 +110,25 @@ def run_wired(call: Call, settings: Settings, *, on_event: Callable[[Event], Non
     )
     if call.needs_domain:
         return wiring.run(
-            options, call.command, lambda world: operation(world, **call.arguments), on_event=on_event, ask=call.ask
+            options, call.command, lambda world: operation(world, **call.arguments), on_event=on_event, ask=call.ask,
+            begun=begun,
         )  # fmt: skip
     return wiring.run_without_domain(
         options, call.command, lambda world: operation(world, **call.arguments), on_event=on_event
+    )
+
+
+def _head_start(call: Call, settings: Settings) -> HeadStart | None:
+    """What can be begun before all that a command needs is imported."""
+    from dasctl.cli.quick import is_plain
+
+    if not is_plain(call):
+        return None
+    from dasctl.adapters.quick_start import lean_msgspec
+
+    lean_msgspec()
+    from dasctl.head_start import begin
+
+    return begin(
+        settings.domain, call.arguments["targets"], parallel=settings.parallel, timeout_s=settings.timeout_s
     )

@@ -57,3 +57,9 @@ def recognised(
     arguments = {"targets": targets or ["domain"], "command": command, **DEFAULTS}
     call = Call(command=command, operation="sync", arguments=arguments)
     return call, Settings(domain=Path(domain) if domain is not None else None, **given)
+
+
+def is_plain(call: Call) -> bool:
+    """Whether `call` is a synchronisation without any option of its own."""
+    given = dict(call.arguments)
+    return call.operation == "sync" and all(given.get(name) == value for name, value in DEFAULTS.items())
