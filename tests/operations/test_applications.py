@@ -198,6 +198,24 @@ def test_an_instance_goes_back_to_what_its_cluster_had(world: World, war: Path) 
     assert (has(world, "web1")["app.py"], has(world, "web2")["app.py"]) == (b"3", b"2")
 
 
+def test_an_instance_rolls_back_alone_to_the_revision_of_an_older_version(world: World, war: Path) -> None:
+    said(world, f"deploy {war} --target web")
+    zipped(war, NEW)
+    said(world, f"redeploy {war}")
+    assert has(world, "web1") == has(world, "web2") == NEW
+    shown = said(world, "rollback --to 2 web2")
+    assert "not taken back" not in shown
+    assert (has(world, "web1"), has(world, "web2")) == (NEW, OLD)
+    assert entry(world) == Application(targets=["web"], version="2", versions={"web2": "1"})
+    assert paths(world, "applications/shop~1") == {
+        "applications/shop~1/app.py",
+        "applications/shop~1/WEB-INF/web.xml",
+    }
+    said(world, "rollback-application shop --to 2 --target web2")
+    assert has(world, "web2") == NEW
+    assert paths(world, "applications/shop~1") == set()
+
+
 def test_going_back_step_by_step(world: World, war: Path) -> None:
     for number in range(3):
         said(world, f"deploy {zipped(war, {'app.py': b'%d' % number})} --target web --force")

@@ -430,6 +430,79 @@ def test_one_instance_gets_back_its_own_version_of_what_the_cluster_has(shop: Sh
     assert YamlStore(shop.root).load().applications["hello"].versions == {"web2": "2"}
 
 
+def deployed(shop: Shop, version: str, content: bytes | None = None) -> int:
+    """`hello` in a version, for the whole cluster, as `redeploy` leaves it."""
+    content = content or f"hello {version}".encode()
+    shop.write("applications/hello/app.py", content, mtime=int(version) * 10**18)
+    shop.write(f"applications/__internal/hello/{version}/hello.war", b"packed " + content)
+    text = YamlStore(shop.root).load().applications["hello"].version
+    if text is None:
+        shop.edit("hello: {targets: [web]}", f'hello: {{targets: [web], version: "{version}"}}')
+    else:
+        shop.edit(f'version: "{text}"', f'version: "{version}"')
+    return shop.record()
+
+
+def test_one_instance_goes_back_to_a_version_that_its_whole_cluster_had(shop: Shop) -> None:
+    first, second = deployed(shop, "1"), deployed(shop, "2")
+    dry = shop.rollback(first, "web2", dry_run=True)
+    (row,) = dry.results
+    assert ("new", "applications/hello~1/app.py") in {
+        (one["why"], one["path"]) for one in row.fields["changes"]
+    }
+    outcome = shop.rollback(first, "web2")
+    hello = YamlStore(shop.root).load().applications["hello"]
+    assert (hello.version, hello.versions, hello.targets) == ("2", {"web2": "1"}, ["web"])
+    assert shop["applications/hello~1/app.py"] == b"hello 1"
+    assert (shop.root / "applications/hello~1/app.py").stat().st_mtime_ns == 10**18
+    assert shop["applications/hello/app.py"] == b"hello 2"
+    assert not any("hello" in line for line in outcome.warnings), outcome.warnings
+    shop.rollback(second, "web2")
+    hello = YamlStore(shop.root).load().applications["hello"]
+    assert (hello.version, hello.versions) == ("2", {})
+    assert not shop.has("applications/hello~1")
+    third = deployed(shop, "3")
+    shop.rollback(first, "web1")
+    shop.rollback(second, "web2")
+    hello = YamlStore(shop.root).load().applications["hello"]
+    assert (hello.version, hello.versions) == ("3", {"web1": "1", "web2": "2"})
+    assert [shop[f"applications/hello{own}/app.py"] for own in ("", "~1", "~2")] == [
+        b"hello 3", b"hello 1", b"hello 2",
+    ]  # fmt: skip
+    shop.rollback(third, "web")
+    hello = YamlStore(shop.root).load().applications["hello"]
+    assert (hello.version, hello.versions) == ("3", {})
+
+
+def test_who_is_disabled_or_no_more_in_the_cluster_gets_no_version_of_his_own(shop: Shop) -> None:
+    first = deployed(shop, "1")
+    deployed(shop, "2")
+    shop.edit("web2: {node: n2, cluster: web}", "web2: {node: n2, config: web-config}")
+    shop.record()
+    outcome = shop.rollback(first, "web2")
+    assert YamlStore(shop.root).load().applications["hello"].versions == {}
+    assert any("where web2 is" in line for line in outcome.warnings)
+
+
+def test_a_version_that_has_another_archive_by_now_is_not_had_alone(shop: Shop) -> None:
+    first = deployed(shop, "1")
+    deployed(shop, "2")
+    shop.write("applications/__internal/hello/1/hello.war", b"another one")
+    shop.record()
+    outcome = shop.rollback(first, "web2")
+    assert YamlStore(shop.root).load().applications["hello"].versions == {}
+    assert not shop.has("applications/hello~1")
+    assert any("1 file changed in applications/hello, which web1 has too" in w for w in outcome.warnings)
+
+
+def test_what_was_made_by_hand_is_not_had_alone(shop: Shop) -> None:
+    shop.record()
+    deployed(shop, "1")
+    outcome = shop.rollback(1, "web2")
+    assert YamlStore(shop.root).load().applications["hello"].versions == {}
+    assert any("in applications/hello, which web1 has too" in line for line in outcome.warnings)
+
+
 def test_no_archive_comes_beside_another_of_its_version(shop: Shop) -> None:
     shop.write("applications/__internal/hello/1/old.war", b"old")
     shop.record()

@@ -4,23 +4,26 @@ What lives here: the edits of domain.yaml, which files are whose, sentences abou
 (`restoring.py`), text.
 
 The rule: something is taken back where nobody else has it, now or then (`shared`: also where others have it). An
-application that others have too is taken back as far as its `targets`, `versions` and `disabled` name the instances. Who
-is in the cluster, and on which node, stays.
+application that others have too is taken back as far as its `targets`, `versions` and `disabled` name the instances, and as
+far as they can have their version alone (`older_versions.py`). Who is in the cluster, and on which node, stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from dasctl.core import areas
 from dasctl.core.changes import Change, area_of, counted
+from dasctl.core.deploying import versions_at
 from dasctl.core.deployments import Deployments, is_known_at
 from dasctl.core.domain import Application, Domain
 from dasctl.core.edits import Drop, Edit, Put
+from dasctl.core.older_versions import CanBeHad, with_versions
 from dasctl.core.overlays import ConfigFolder
 from dasctl.core.targets import fold
 from dasctl.remote.manifest import Entry
@@ -53,15 +56,18 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 
 
 def domain_edits(
-    now: Domain, then: Domain, names: frozenset[str], *, shared: bool = False
+    now: Domain, then: Domain, names: frozenset[str], *, shared: bool = False, can_be_had: CanBeHad
 ) -> tuple[list[Edit], list[str]]:
     """The edits of today's domain.yaml that take the instances' entries back, and a line for each that is not taken back."""
-    return _DomainEdits(now, then, names, shared=shared).made()
+    return _DomainEdits(now, then, names, shared=shared, can_be_had=can_be_had).made()
 
 
 class _DomainEdits:
-    def __init__(self, now: Domain, then: Domain, names: frozenset[str], *, shared: bool) -> None:
+    def __init__(
+        self, now: Domain, then: Domain, names: frozenset[str], *, shared: bool, can_be_had: CanBeHad
+    ) -> None:
         self._now, self._then, self._names, self._with_shared = now, then, names, shared
+        self._can_be_had = can_be_had
         self._edits: list[Edit] = []
         self._left: list[str] = []
 
@@ -140,15 +146,29 @@ class _DomainEdits:
         elif there is not None and own and (here is None or own >= {*here.targets}):
             kept = there if own >= {*there.targets} else self._known(_of(there, said))
             self._edits.append(Put(path=path, value=plain(kept)))
-        elif here is not None and said:
-            merged = self._known(_merged(here, there, said))
+        elif here is not None and (said or there is not None):
+            merged = self._known(_merged(here, there, said)) if said else here
+            merged = self._with_versions(name, merged, there, own)
             if merged != here:
                 self._edits.append(Put(path=path, value=plain(merged)))
-            if there is not None and here.version != there.version:
+            if there is not None and said and here.version != there.version and self._differs(merged, there):
                 others = fold(target for target in here.targets if target not in own)
                 self._left.append(f"the version of application {name}, which {others} has too")
         elif here is None and there is not None:
             self._gone(name, there)
+
+    def _with_versions(
+        self, name: str, entry: Application, there: Application | None, own: set[str]
+    ) -> Application:
+        if there is None:
+            return entry
+        targets = [name for name in (*self._now.clusters, *self._now.instances) if name in own | self._names]
+        can = partial(self._can_be_had, name)
+        return with_versions(entry, there, (self._now, self._then), targets, can)
+
+    def _differs(self, entry: Application, there: Application) -> bool:
+        """Whether some of them will have another version than they had."""
+        return versions_at(self._now, entry, self._names) != versions_at(self._then, there, self._names)
 
     def _known(self, entry: Application) -> Application:
         """An application that says nothing of those who are, or belong to, none of its targets."""
@@ -263,10 +283,12 @@ def taken_of(
     after: tuple[Domain, Mapping[bytes, Entry]],
     *,
     shared: bool = False,
+    foreign: Collection[bytes] = (),
 ) -> Taken:
     """Which of the changes back to the old state concern these instances alone.
 
-    `now` and `after` are the domains before and behind the edits, each with the entries that decide whose a file is.
+    `now` and `after` are the domains before and behind the edits, each with the entries that decide whose a file is;
+    `foreign`: areas of which nothing can come back, for they hold something else by now.
     """
     before, behind = _Whose(*now), _Whose(*after)
     paths: set[bytes] = set()
@@ -285,14 +307,15 @@ def taken_of(
                 paths.add(change.path)
             continue
         users = before.of(change.path) | behind.of(change.path)
-        if users & names and (shared or users <= names):
+        if users & names and (shared or users <= names) and area_of(change.path) not in foreign:
             paths.add(change.path)
-        elif users & names and change.path not in (areas.APPLICATIONS, areas.CONFIG):
+        elif behind.of(change.path) & names and change.path not in (areas.APPLICATIONS, areas.CONFIG):
             left.setdefault(area_of(change.path), []).append(change)
-    told = [
-        f"{counted(inside)} in {printable(area)}, which {_others(inside, names, before, behind)} has too"
-        for area, inside in left.items()
-    ]
+    told = []
+    for area, inside in left.items():
+        others = _others(inside, names, before, behind)
+        why = f"which {others} has too" if others else "which holds another version now"
+        told.append(f"{counted(inside)} in {printable(area)}, {why}")
     return Taken(paths=frozenset(paths), left=tuple(told))
 
 

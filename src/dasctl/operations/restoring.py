@@ -20,6 +20,7 @@ from dasctl.core.definition import definition
 from dasctl.core.domain import FILE, Domain
 from dasctl.core.edits import Edit
 from dasctl.core.moves import Move, Touch
+from dasctl.core.older_versions import can_be_had, folders, of_other_versions
 from dasctl.core.patterns import Ignore
 from dasctl.core.restoring import Restoring, named, plan
 from dasctl.errors import InvalidDomain, OperationFailed, RepositoryError
@@ -119,15 +120,22 @@ def _whole(ctx: Context, then: Past, text: bytes, old: Domain, now: Current) -> 
 def _for_some(
     ctx: Context, then: Past, old: Domain, now: Current, names: frozenset[str], *, shared: bool
 ) -> Return:
-    edits, left = taking_back.domain_edits(now.domain, old, names, shared=shared)
+    here = _entries(now)
+    before = old, then.entries
+    edits, left = taking_back.domain_edits(
+        now.domain, old, names, shared=shared, can_be_had=can_be_had((now.domain, here), before)
+    )
     text = _edited(ctx, then, edits)
-    domain, here = ctx.store.parsed(text), _entries(now)
+    domain = ctx.store.parsed(text)
     found = changes.between(now.slices.repository, then.parts)
     taken = taking_back.taken_of(
-        found, names, (now.domain, here), (domain, {**here, **then.entries}), shared=shared
-    )
-    wanted = _with(here, [change for change in found if change.path in taken.paths], then.entries)
-    kept = [change for change in found if change.path in taken.paths or (edits and _is_definition(change))]
+        found, names, (now.domain, here), (domain, {**here, **then.entries}), shared=shared,
+        foreign=of_other_versions(domain, old),
+    )  # fmt: skip
+    moving = [change for change in found if change.path in taken.paths]
+    moving += folders(domain, _with(here, moving, then.entries), before, names)
+    wanted = _with(here, moving, then.entries)
+    kept = moving + [change for change in found if edits and _is_definition(change)]
     file = then.entries[areas.DEFINITION]
     same = edits and hashlib.sha256(text).hexdigest().encode("ascii") == file.digest
     return Return(
