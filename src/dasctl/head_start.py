@@ -44,7 +44,10 @@ class HeadStart:
 def begin(
     folder: Path | None, targets: Sequence[str], *, parallel: int, timeout_s: float
 ) -> HeadStart | None:
-    """Begin a synchronisation of `targets` in the domain that is meant; None: it has to begin in the ordinary way."""
+    """Begin a synchronisation of `targets` in the domain that is meant; None: it has to begin in the ordinary way.
+
+    `parallel`: at how many nodes at once; `timeout_s` is for one connection.
+    """
     if CALLER in os.environ:
         return None
     try:

@@ -12,6 +12,7 @@ import pytest
 
 import dasctl
 from dasctl.adapters import bootstrap
+from dasctl.adapters.node_command import COMMAND, PRELUDE
 from tests.contracts.shipping import payload_with, standin_payload
 
 REQUEST = b'{"op":"ping"}\n'
@@ -24,11 +25,11 @@ def started(payload: bytes, command: list[str], request: bytes = REQUEST) -> tup
 
 
 def python(path: str) -> list[str]:
-    return [path, "-I", "-S", "-X", "utf8", "-c", bootstrap.PRELUDE]
+    return [path, "-I", "-S", "-X", "utf8", "-c", PRELUDE]
 
 
 def test_prelude_passes_every_login_shell() -> None:
-    assert not set(bootstrap.PRELUDE) & set("\n\\!$'\"`")
+    assert not set(PRELUDE) & set("\n\\!$'\"`")
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "csh", "tcsh", "fish", "zsh"])
@@ -37,7 +38,7 @@ def test_starts_under_shell(shell: str) -> None:
     if path is None and shell == "zsh":
         return  # not among the shells that the tests need
     assert path is not None, f"{shell} is needed: apt-get install {shell}"
-    lines, _ = started(standin_payload(), [path, "-c", bootstrap.COMMAND])
+    lines, _ = started(standin_payload(), [path, "-c", COMMAND])
     assert lines[1] == b"DASCTL-LINK-1"
     assert lines[3] == b'{"reply": "ping"}'
 

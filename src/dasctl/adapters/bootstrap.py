@@ -1,6 +1,6 @@
 """How a stock python3 runs the helper (`dasctl/remote/*.py`) from its standard input, with nothing installed.
 
-What lives here: the command line, the first program, the form in which modules travel. What must not: which modules a
+What lives here: the first program, the form in which modules travel. What must not: which modules a
 request needs (`helper_pack.py`), links, SSH.
 
 Modules travel as code, for a python with the same magic number as ours (nothing is compiled there), or as sources. On the
@@ -23,10 +23,6 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from importlib.abc import InspectLoader
-
-# One line that sh, bash, dash, csh, tcsh, fish and zsh pass unharmed between single quotes.
-PRELUDE = "import sys;i=sys.stdin.buffer;exec(i.read(int(i.readline())))"
-COMMAND = f"exec python3 -I -S -X utf8 -c '{PRELUDE}'"
 
 QUICK = 3  # zlib's level where a pack is made at once: 6 saves 7 % of the bytes and takes three times as long
 SMALL = 9  # where it is kept

@@ -6,17 +6,17 @@ What lives here: starting it, learning its end and its last words, ending it by 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    import socket
-
     from dasctl.adapters.streams import OtherEnd
 
 _TAIL = 4 << 10  # bytes of standard error that are shown, as link.STDERR_TAIL
+_ROOM = 1 << 20  # bytes that the kernel is asked to hold under way; it may give less
 _POLL_S = 0.002
 
 
@@ -90,6 +90,14 @@ class Child:
     def stderr_tail(self) -> str:
         """The last that it wrote to standard error; empty when it was ended."""
         return tail_of(self.stderr)
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Ours and theirs, with room for much on the way, so that neither waits for the other at each piece."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
+    return ours, theirs
 
 
 def tail_of(file: BinaryIO) -> str:

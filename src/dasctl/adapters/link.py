@@ -80,6 +80,13 @@ class Peer:
         return f"node {self.name} ({self.address})"
 
 
+def no_answer(peer: Peer, timeout_s: float) -> NodeTimeout:
+    """Nobody was there to log in to, within the time limit of so many seconds."""
+    return NodeTimeout(
+        f"{peer}: no answer within {timeout_s:g} s", hint="is it up, and does a firewall let this machine in?"
+    )
+
+
 class Shipping(Protocol):
     """The helper in pieces, for one node; see docs/protocol.md, `modules`."""
 

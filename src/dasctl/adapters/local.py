@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from dasctl.adapters import bootstrap
-from dasctl.adapters.children import Child
+from dasctl.adapters.children import Child, socket_pair
 from dasctl.adapters.link import Peer, Shipping, Stream, StreamLink
-from dasctl.adapters.streams import Fault, FaultyStream, SocketStream, socket_pair
+from dasctl.adapters.node_command import PRELUDE
+from dasctl.adapters.streams import Fault, FaultyStream, SocketStream
 from dasctl.adapters.throttle import Throttle
 from dasctl.core.domain import Node
 from dasctl.errors import NodeNotUsable
@@ -69,7 +70,7 @@ def helper_started(python: Sequence[str], environment: dict[str, str]) -> Socket
     with theirs:
         try:
             child = Child.started(
-                [*python, "-I", "-S", "-X", "utf8", "-c", bootstrap.PRELUDE], theirs, stderr,
+                [*python, "-I", "-S", "-X", "utf8", "-c", PRELUDE], theirs, stderr,
                 folder=environment.get("HOME") or "/", environment=environment,
             )  # fmt: skip
         except OSError:

@@ -1,23 +1,23 @@
 """Links over SSH: which connections are made, shared, and how many at once.
 
-What lives here: nodes, jumps, tunnels, limits. What must not: asyncssh itself, whose import takes 0.2 s: it is imported
-when the first connection is made (`ssh_connect.py`).
+What lives here: nodes, jumps, tunnels, limits; who logs in, asyncssh or, where a login is remembered, the program `ssh`.
+What must not: asyncssh itself, whose import takes 65 ms: it is imported when it is to connect (`ssh_connect.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dasctl.adapters import bootstrap
 from dasctl.adapters.helpers import Helpers
 from dasctl.adapters.host_keys import HostKey, HostKeys, Known
-from dasctl.adapters.link import Peer, Stream, StreamLink
+from dasctl.adapters.link import Peer, Shipping, Stream, StreamLink
+from dasctl.adapters.logins import Logins, config_of_environment
+from dasctl.adapters.node_command import COMMAND
 from dasctl.adapters.quick_start import import_asyncssh
 from dasctl.core.domain import Node
 from dasctl.errors import NodeError, NodeUnreachable
@@ -25,12 +25,15 @@ from dasctl.errors import NodeError, NodeUnreachable
 if TYPE_CHECKING:
     import asyncssh
 
+    from dasctl.adapters.early_logins import EarlyLogins
+    from dasctl.adapters.login_notes import Note
+    from dasctl.adapters.logins import Login
     from dasctl.adapters.ssh_connect import Route, Target
     from dasctl.adapters.ssh_keys import Keys, Offer
+    from dasctl.adapters.ssh_repeated import Attempt
     from dasctl.adapters.throttle import Throttle
 
 LOGINS_AT_ONCE = 8  # per sshd: OpenSSH's default MaxStartups drops the eleventh that has not logged in
-SSH_CONFIG = "DASCTL_SSH_CONFIG"  # names a file to read instead of ~/.ssh/config
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class _Tunnel:
 class _Shared:
     """What connections of one event loop share."""
 
-    keys: Keys
+    keys: Keys | None = None  # what asyncssh logs in with
     limiters: dict[tuple[str, str, int], asyncio.Semaphore] = field(default_factory=dict)
     tunnels: dict[str, _Tunnel] = field(default_factory=dict)
     users: int = 0
@@ -67,13 +70,16 @@ class SshLinks:
         ssh_config: Path | None = None,
         payload: bytes | None = None,
         throttle: Throttle | None = None,
+        early: EarlyLogins | None = None,
     ) -> None:
         self._nodes = nodes
         self._timeout_s = timeout_s
-        self._config = ssh_config or _config_of_environment()
+        self._config = ssh_config or config_of_environment()
         self._payload = payload
         self._throttle = throttle
         self._helpers = Helpers(domain_root / ".dasctl")
+        self._logins = Logins(domain_root, self._config)
+        self._early = early
         self._host_keys = HostKeys(domain_root)
         self._shared: _Shared | None = None
 
@@ -84,12 +90,50 @@ class SshLinks:
 
     @asynccontextmanager
     async def open(self, name: str, node: Node) -> AsyncIterator[StreamLink]:
-        """A link to the helper on `node`; see ports.Links.open."""
+        """A link to the helper on `node`; see ports.Links.open. A login that is remembered is repeated by `ssh`."""
+        async with self._sharing() as shared, AsyncExitStack() as stack:
+            login = self._logins.remembered(name, node)
+            attempt = None if login is None else await self._repeated(shared, name, login, stack)
+            if attempt is None or attempt.link is None:
+                fresh = self._fresh(name, node, failed_after_s=None if attempt is None else attempt.took_s)
+                yield await stack.enter_async_context(fresh)
+            else:
+                try:
+                    yield attempt.link
+                finally:
+                    self._helpers.heard(name, attempt.link)
+
+    async def _repeated(self, shared: _Shared, name: str, login: Login, stack: AsyncExitStack) -> Attempt:
+        from dasctl.adapters.ssh_repeated import repeated
+
+        async with self._limiter(shared, login.host, login.port, None):
+            return await repeated(
+                self._logins, name, login, self._helper(name), stack,
+                timeout_s=self._timeout_s, throttle=self._throttle,
+                begun=self._early.take(name, login) if self._early is not None else None,
+            )  # fmt: skip
+
+    @asynccontextmanager
+    async def _fresh(
+        self, name: str, node: Node, *, failed_after_s: float | None
+    ) -> AsyncIterator[StreamLink]:
+        """A link after a login by asyncssh, which is remembered if it can be repeated. Not None: `ssh` has just failed."""
+        note = self._note(name, node, failed=failed_after_s is not None)
+        left_s = self._timeout_s - (failed_after_s or 0.0)
         async with (
-            self._connection(name, node) as (route, connection),
+            self._connection(name, node, note=note, left_s=left_s) as (route, connection),
             self._link(name, route, connection) as link,
+            nullcontext() if note is None else note.during(link, route, connection, self._host_keys),
         ):
             yield link
+
+    def _note(self, name: str, node: Node, *, failed: bool) -> Note | None:
+        if not self._logins.folder or self._logins.rests(name, node):
+            return None
+        import_asyncssh()
+        from dasctl.adapters.login_notes import Note
+
+        return Note(self._logins, name, node, self._config, failed=failed)
 
     @asynccontextmanager
     async def _link(
@@ -101,7 +145,7 @@ class SshLinks:
         line = SshLine(
             connection=connection, opened=lambda: self._link(name, route, connection, further=True)
         )
-        helper = self._helpers.shipment(name) if self._payload is None else self._payload
+        helper = self._helper(name)
         made: list[StreamLink] = []
 
         def begin(stream: Stream) -> None:
@@ -111,12 +155,15 @@ class SshLinks:
             link.begin(helper)
             made.append(link)
 
-        async with self._session_on(route, connection, bootstrap.COMMAND, begin, far=further):
+        async with self._session_on(route, connection, COMMAND, begin, far=further):
             (link,) = made
             try:
                 yield link
             finally:
                 self._helpers.heard(name, link)
+
+    def _helper(self, name: str) -> bytes | Shipping:
+        return self._helpers.shipment(name) if self._payload is None else self._payload
 
     @asynccontextmanager
     async def session(self, name: str, node: Node, command: str) -> AsyncIterator[Stream]:
@@ -158,7 +205,7 @@ class SshLinks:
         """The keys that a login at `node` would try. Raises AuthenticationFailed where it has none to try."""
         async with self._sharing() as shared:
             route = self._route(_target(name, node))
-            return await shared.keys.offered(route.wanted, route.peer)
+            return await _keys(shared).offered(route.wanted, route.peer)
 
     def forget(self, node: Node) -> None:
         """Drop the accepted host keys of `node`, unless another node of the domain is behind the same sshd."""
@@ -180,23 +227,32 @@ class SshLinks:
 
     @asynccontextmanager
     async def _connection(
-        self, name: str, node: Node, password: str | None = None
+        self,
+        name: str,
+        node: Node,
+        password: str | None = None,
+        *,
+        note: Note | None = None,
+        left_s: float | None = None,
     ) -> AsyncIterator[tuple[Route, asyncssh.SSHClientConnection]]:
         import_asyncssh()
         from dasctl.adapters.ssh_connect import connected
 
         async with self._sharing() as shared, AsyncExitStack() as stack:
             route = self._route(_target(name, node))
+            if note is not None:
+                note.before_login(route, _keys(shared), self._host_keys)
             tunnel = await self._tunnel(shared, route, node.jump, stack, (name,))
             connection = await stack.enter_async_context(
                 connected(
                     route,
                     self._host_keys,
-                    shared.keys,
+                    _keys(shared),
                     timeout_s=self._timeout_s,
                     tunnel=tunnel,
                     password=password,
-                    limiter=self._limiter(shared, route, node.jump or route.jump),
+                    limiter=self._limiter(shared, route.host, route.port, node.jump or route.jump),
+                    left_s=left_s,
                 )
             )
             yield route, connection
@@ -244,11 +300,8 @@ class SshLinks:
     @asynccontextmanager
     async def _sharing(self) -> AsyncIterator[_Shared]:
         """What is shared lives as long as somebody uses it."""
-        import_asyncssh()
-        from dasctl.adapters.ssh_keys import Keys
-
         if self._shared is None:
-            self._shared = _Shared(keys=Keys())
+            self._shared = _Shared()
         shared = self._shared
         shared.users += 1
         try:
@@ -257,8 +310,10 @@ class SshLinks:
             shared.users -= 1
             if shared.users == 0:
                 self._shared = None
-                shared.keys.close()
+                if shared.keys is not None:
+                    shared.keys.close()
                 self._helpers.keep()
+                self._logins.keep()
 
     def _route(self, target: Target) -> Route:
         import_asyncssh()
@@ -266,8 +321,8 @@ class SshLinks:
 
         return routed(target, self._config)
 
-    def _limiter(self, shared: _Shared, route: Route, jump: str | None) -> asyncio.Semaphore:
-        key = (jump or "", route.host, route.port)
+    def _limiter(self, shared: _Shared, host: str, port: int, jump: str | None) -> asyncio.Semaphore:
+        key = (jump or "", host, port)
         return shared.limiters.setdefault(key, asyncio.Semaphore(LOGINS_AT_ONCE))
 
     # Tunnels.
@@ -316,11 +371,11 @@ class SshLinks:
         return await logged_in(
             route,
             self._host_keys,
-            shared.keys,
+            _keys(shared),
             timeout_s=self._timeout_s,
             tunnel=await self._tunnel(shared, route, through, stack, way),
             password=None,
-            limiter=self._limiter(shared, route, through),
+            limiter=self._limiter(shared, route.host, route.port, through),
             stack=stack,
         )
 
@@ -334,6 +389,15 @@ class SshLinks:
         tunnel.task.cancel()
         await asyncio.gather(tunnel.task, return_exceptions=True)
         await tunnel.stack.aclose()
+
+
+def _keys(shared: _Shared) -> Keys:
+    import_asyncssh()
+    from dasctl.adapters.ssh_keys import Keys
+
+    if shared.keys is None:
+        shared.keys = Keys()
+    return shared.keys
 
 
 def _broken(tunnel: _Tunnel) -> bool:
@@ -370,8 +434,3 @@ def _target_of_text(text: str) -> Target:
         user=user if at else None,
         is_node=False,
     )
-
-
-def _config_of_environment() -> Path | None:
-    path = os.environ.get(SSH_CONFIG)
-    return Path(path) if path else None

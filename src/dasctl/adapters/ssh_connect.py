@@ -83,7 +83,7 @@ def routed(target: Target, config: Path | None, *, system: Path = _SYSTEM_CONFIG
 
     Raises NodeUnreachable for a configuration with a fault.
     """
-    files = [config] if config is not None else [Path("~/.ssh/config").expanduser(), system]
+    files = configurations(config, system=system)
     try:
         options = _configured(target, [str(path) for path in files if path.is_file()])
     except (ValueError, OSError) as error:
@@ -106,6 +106,11 @@ def routed(target: Target, config: Path | None, *, system: Path = _SYSTEM_CONFIG
         known_files=_known_files(said),
         options=options,
     )
+
+
+def configurations(config: Path | None, *, system: Path = _SYSTEM_CONFIG) -> list[Path]:
+    """The files of OpenSSH's configuration that are read, there or not: `config` alone, or the user's and the machine's."""
+    return [config] if config is not None else [Path("~/.ssh/config").expanduser(), system]
 
 
 def _configured(target: Target, files: list[str]) -> asyncssh.SSHClientConnectionOptions:
@@ -221,8 +226,11 @@ async def connected(
     tunnel: asyncssh.SSHClientConnection | None = None,
     password: str | None = None,
     limiter: asyncio.Semaphore | None = None,
+    left_s: float | None = None,
 ) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """A connection that is logged in; closed at the end. `limiter` is held during the login only."""
+    """A connection that is logged in; closed at the end. `limiter` is held during the login only. `left_s` is what is left
+    of `timeout_s` by now.
+    """
     async with contextlib.AsyncExitStack() as stack:
         connection = await logged_in(
             route,
@@ -233,6 +241,7 @@ async def connected(
             password=password,
             limiter=limiter,
             stack=stack,
+            left_s=left_s,
         )
         yield connection
 
@@ -247,6 +256,7 @@ async def logged_in(
     password: str | None,
     limiter: asyncio.Semaphore | None,
     stack: contextlib.AsyncExitStack,
+    left_s: float | None = None,
 ) -> asyncssh.SSHClientConnection:
     """Connect and log in; what has to be closed is put on `stack`. Raises NodeError."""
     shown = Shown(user=route.options.username, by_hand=_by_hand(route.target))
@@ -255,7 +265,10 @@ async def logged_in(
         if password is None:
             offer = await keys.offered(route.wanted, route.peer)
             pairs, shown.locked = offer.pairs, offer.locked
-        async with limiter or contextlib.nullcontext(), asyncio.timeout(timeout_s):
+        async with (
+            limiter or contextlib.nullcontext(),
+            asyncio.timeout(timeout_s if left_s is None else left_s),
+        ):
             sock = await _proxied(route, shown, stack) if tunnel is None else None
             connection = await _login(route, host_keys, shown, pairs, tunnel, sock, password, timeout_s)
     except FOREIGN as error:

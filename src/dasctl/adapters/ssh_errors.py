@@ -17,12 +17,11 @@ from pathlib import Path
 import asyncssh
 
 from dasctl.adapters.host_keys import HostKey, Known, fingerprint, host_entry
-from dasctl.adapters.link import Peer
+from dasctl.adapters.link import Peer, no_answer
 from dasctl.errors import (
     AuthenticationFailed,
     ChangedHostKey,
     NodeError,
-    NodeTimeout,
     NodeUnreachable,
     UnknownHostKey,
 )
@@ -78,10 +77,7 @@ def translated(error: Exception, peer: Peer, shown: Shown, *, timeout_s: float) 
         case asyncssh.DisconnectError():
             return _disconnected(error, peer)
         case TimeoutError():
-            return NodeTimeout(
-                f"{peer}: no answer within {timeout_s:g} s",
-                hint="is it up, and does a firewall let this machine in?",
-            )
+            return no_answer(peer, timeout_s)
         case socket.gaierror():
             return NodeUnreachable(
                 f"{peer}: the host name is not known",

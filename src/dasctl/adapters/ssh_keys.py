@@ -74,7 +74,7 @@ class Keys:
         """The keys, in the order of OpenSSH: the agent's first. Raises AuthenticationFailed where that is certain."""
         if wanted.key is not None:
             return Offer(pairs=tuple(await self._own(wanted.key, wanted.agent, peer)))
-        found = self._configured(wanted.files) if wanted.files else self._defaults()
+        found = self._configured(self.candidates(wanted))
         identities = [name for file in found.values() for name in file.identities]
         agent = await self._of_agent(wanted.agent, identities if wanted.only else None)
         held = {pair.key_public_data for pair in agent}
@@ -83,6 +83,26 @@ class Keys:
             pairs=(*agent, *_pairs(list(rest.values()))),
             locked=tuple(path for path, file in rest.items() if file.encrypted),
         )
+
+    def only_file(self, wanted: Wanted) -> Path | None:
+        """The file of the only key that is offered; None: there are others, or an agent or a certificate is involved."""
+        if wanted.key is None and wanted.agent:
+            return None
+        found = self._configured(self.candidates(wanted))
+        usable = [(path, file) for path, file in found.items() if file.key is not None]
+        if len(usable) != 1:
+            return None
+        path, file = usable[0]
+        of_device = file.key is not None and file.key.algorithm.startswith(b"sk-")
+        return path if path.is_absolute() and file.certificate is None and not of_device else None
+
+    def candidates(self, wanted: Wanted) -> list[Path]:
+        """The files that are looked at for keys, there or not."""
+        if wanted.key is not None:
+            return [Path(wanted.key).expanduser()]
+        if wanted.files:
+            return [Path(name).expanduser() for name in wanted.files]
+        return [Path("~/.ssh").expanduser() / name for name in _DEFAULT_FILES]
 
     def close(self) -> None:
         """Let go of the agents."""
@@ -112,17 +132,13 @@ class Keys:
             )
         return list(pairs)
 
-    def _configured(self, names: Sequence[str]) -> dict[Path, KeyFile]:
+    def _configured(self, paths: Sequence[Path]) -> dict[Path, KeyFile]:
         """Those that can be read; as with OpenSSH, a configured key that is not there is passed over."""
         files = {}
-        for path in (Path(name).expanduser() for name in names):
+        for path in paths:
             with contextlib.suppress(OSError, asyncssh.KeyImportError):
                 files[path] = self._read(path)
         return files
-
-    def _defaults(self) -> dict[Path, KeyFile]:
-        folder = Path("~/.ssh").expanduser()
-        return self._configured([str(folder / name) for name in _DEFAULT_FILES])
 
     def _read(self, path: Path) -> KeyFile:
         if path not in self._files:

@@ -6,14 +6,11 @@ What lives here: link.Stream over one connected socket. What must not: who sits 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from dasctl.adapters.link import Stream
-
-_ROOM = 1 << 20  # bytes that the kernel is asked to hold under way; it may give less
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +122,6 @@ class SocketStream:
     def _wake(future: asyncio.Future[None] | None) -> None:
         if future is not None and not future.done():
             future.set_result(None)
-
-
-def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Ours and theirs, with room for much on the way, so that neither waits for the other at each piece."""
-    ours, theirs = socket.socketpair()
-    for end in (ours, theirs):
-        with contextlib.suppress(OSError):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
-    return ours, theirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
