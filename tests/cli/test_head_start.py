@@ -11,7 +11,7 @@ from dasctl.adapters.store import YamlStore, create_domain
 from dasctl.cli.call import Call
 from dasctl.cli.quick import DEFAULTS, is_plain
 from dasctl.errors import DomainLocked
-from dasctl.head_start import begin
+from dasctl.head_start import HeadStart, begin
 
 DOMAIN = """\
 format: 1
@@ -30,6 +30,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "shop"
 
 
+def begun_in(root: Path, targets: list[str]) -> HeadStart | None:
+    return begin(root, targets, parallel=64, timeout_s=10.0)
+
+
 def is_locked(root: Path) -> bool:
     try:
         with YamlStore(root).domain_locked("another command", wait_s=0):
@@ -39,7 +43,7 @@ def is_locked(root: Path) -> bool:
 
 
 def test_the_lock_is_held_until_who_asks_for_it_is_done(root: Path) -> None:
-    begun = begin(root, ["domain"])
+    begun = begun_in(root, ["domain"])
     assert begun is not None and begun.root == root
     assert is_locked(root)
     with begun.store.domain_locked("sync-domain", wait_s=0):
@@ -51,7 +55,7 @@ def test_the_lock_is_held_until_who_asks_for_it_is_done(root: Path) -> None:
 
 
 def test_what_nobody_asks_for_is_given_up(root: Path) -> None:
-    begun = begin(root, ["domain"])
+    begun = begun_in(root, ["domain"])
     assert begun is not None
     begun.drop()
     assert not is_locked(root)
@@ -59,29 +63,29 @@ def test_what_nobody_asks_for_is_given_up(root: Path) -> None:
 
 
 def test_a_wrong_target_begins_nothing(root: Path) -> None:
-    assert begin(root, ["nobody"]) is None
+    assert begun_in(root, ["nobody"]) is None
     assert not is_locked(root)
 
 
 def test_a_domain_that_is_wrong_begins_nothing(root: Path) -> None:
     (root / "config/domain.yaml").write_text(DOMAIN.replace("n1, config", "n2, config"))
-    assert begin(root, ["domain"]) is None
+    assert begun_in(root, ["domain"]) is None
     assert not is_locked(root)
 
 
 def test_a_locked_domain_begins_nothing(root: Path) -> None:
     with YamlStore(root).domain_locked("another command", wait_s=0):
-        assert begin(root, ["domain"]) is None
+        assert begun_in(root, ["domain"]) is None
     assert not is_locked(root)
 
 
 def test_no_domain_begins_nothing(tmp_path: Path) -> None:
-    assert begin(tmp_path, ["domain"]) is None
+    assert begun_in(tmp_path, ["domain"]) is None
 
 
 def test_commands_of_others_begin_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASCTL_CALLER", "{}")
-    assert begin(root, ["domain"]) is None
+    assert begun_in(root, ["domain"]) is None
 
 
 @pytest.mark.parametrize(
