@@ -23,6 +23,7 @@ from dasctl.adapters import objects as objects_module
 from dasctl.adapters.memory_objects import MemoryObjects
 from dasctl.adapters.memory_repository import MemoryRepository
 from dasctl.adapters.objects import FolderObjects
+from dasctl.core import packing
 from dasctl.core.exchange import PIECE, Piece
 from dasctl.errors import HistoryError, ObjectLost
 from dasctl.operations.ports import Objects
@@ -144,6 +145,43 @@ def test_pieces_begin_at_an_offset(domain: Domain) -> None:
     (digest,) = domain.keep(data)
     for offset in range(0, len(data), PIECE):
         assert raw(domain.objects.pieces(digest, offset=offset)) == data[offset:]
+
+
+@pytest.mark.parametrize("data", [case[1] for case in CONTENTS], ids=[case[0] for case in CONTENTS])
+def test_pieces_as_they_are(domain: Domain, data: bytes, tmp_path: Path) -> None:
+    """Of the command that kept them, of another one, and without the working file."""
+    (digest,) = domain.keep(data)
+    for turn in range(4):
+        pieces = list(domain.objects.pieces(digest, as_they_are=True))
+        assert not any(piece.packed for piece in pieces)
+        assert raw(pieces) == data
+        assert len(pieces) == max(-(-len(data) // PIECE), 1)
+        assert all(piece.raw == PIECE for piece in pieces[:-1])
+        for offset in range(0, len(data), PIECE):
+            assert raw(domain.objects.pieces(digest, offset=offset, as_they_are=True)) == data[offset:]
+        if turn == 1:
+            domain.remove(b"docroot/0 \xff\n")
+        domain = again(domain, tmp_path)
+
+
+def test_a_working_file_that_has_changed_is_not_sent_for_what_it_was(domain: Domain) -> None:
+    contents = [words(1, 900), noise(1, 2 * PIECE)]
+    digests = domain.keep(*contents)
+    for number, data in enumerate(contents):
+        domain.put(b"docroot/%d \xff\n" % number, data[:-1] + b"?")
+    for digest, data in zip(digests, contents, strict=True):
+        assert raw(domain.objects.pieces(digest, as_they_are=True)) == data
+
+
+@pytest.mark.parametrize("fault", ["lose", "damage"])
+@pytest.mark.parametrize("data", [words(1, 900), noise(1, 2 * PIECE)], ids=["small", "large"])
+def test_what_is_lost_is_not_sent_as_it_is(domain: Domain, fault: str, data: bytes, tmp_path: Path) -> None:
+    (digest,) = domain.keep(data)
+    getattr(domain, fault)(digest)
+    domain = again(domain, tmp_path)
+    domain.remove(b"docroot/0 \xff\n")
+    with pytest.raises(ObjectLost, match=digest):
+        list(domain.objects.pieces(digest, as_they_are=True))
 
 
 def test_has(domain: Domain) -> None:
@@ -307,6 +345,26 @@ def test_from_several_threads(domain: Domain) -> None:
 
 
 # On a disk.
+
+
+def test_what_replaces_another_is_not_packed_to_be_sent_as_it_is(tmp_path: Path) -> None:
+    domain = on_disk(tmp_path)
+    data = words(1, 300_000)
+    domain.put(b"docroot/a", data)
+    assert domain.objects.keep({sha(data): b"docroot/a"}, replacing=[sha(data)]) == {}
+    assert raw(domain.objects.pieces(sha(data), as_they_are=True)) == data
+    assert file_of(tmp_path, sha(data)).read_bytes() == data
+
+
+@pytest.mark.parametrize("packer", ["isal.isal_zlib", "zlib"])
+def test_whatever_packs_every_python_unpacks(packer: str) -> None:
+    """As helpers on nodes do, which have the standard library alone."""
+    compress = pytest.importorskip(packer).compress
+    for data in (b"", b"x", words(1, 900), words(2, 60_000), noise(1, PIECE), bytes(PIECE)):
+        unpacking = zlib.decompressobj()
+        assert unpacking.decompress(compress(data, packing.LEVEL)) == data
+        assert unpacking.eof
+        assert not unpacking.unused_data
 
 
 def test_objects_are_plain_files_in_a_closed_folder(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What travels, and in which shares."""
 
 from dasctl.core.exchange import PIECE
-from dasctl.core.sending import RUN, Item, offsets, runs, shares, total, whole
+from dasctl.core.sending import RUN, Item, as_it_is, offsets, runs, shares, total, whole
 
 
 def item(digest: str, travels: int) -> Item:
@@ -14,6 +14,13 @@ def test_a_content_goes_on_at_the_piece_in_which_the_node_stopped():
     assert whole("a", size, 300, PIECE - 1).offset == 0
     assert whole("a", size, 300, PIECE) == Item(digest="a", size=size, offset=PIECE, travels=200)
     assert whole("a", size, 300, 3 * PIECE - 1) == Item(digest="a", size=size, offset=2 * PIECE, travels=100)
+
+
+def test_what_is_not_packed_travels_with_all_its_bytes():
+    size = 3 * PIECE
+    assert as_it_is("a", size) == Item(digest="a", size=size, travels=size, as_it_is=True)
+    rest = as_it_is("a", size, 2 * PIECE + 1)
+    assert (rest.offset, rest.travels, rest.as_it_is) == (2 * PIECE, PIECE, True)
 
 
 def test_a_node_that_says_it_has_more_than_there_is():

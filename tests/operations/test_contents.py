@@ -40,9 +40,9 @@ class Counted(MemoryObjects):
         self.broken: dict[str, int] = {}  # after how many pieces
         self.deltas: dict[tuple[str, str], bytes] = {}
 
-    def pieces(self, digest: str, *, offset: int = 0) -> Iterator[Piece]:
+    def pieces(self, digest: str, *, offset: int = 0, as_they_are: bool = False) -> Iterator[Piece]:
         self.opened.append(digest)
-        for number, piece in enumerate(super().pieces(digest, offset=offset)):
+        for number, piece in enumerate(super().pieces(digest, offset=offset, as_they_are=as_they_are)):
             if number == self.broken.get(digest):
                 raise ObjectLost(digest)
             yield piece
@@ -198,8 +198,8 @@ def test_an_object_of_another_size_is_lost(objects):
     plan = planned(objects, large)
 
     class Longer(Counted):
-        def pieces(self, digest: str, *, offset: int = 0) -> Iterator[Piece]:
-            yield from objects.pieces(digest, offset=offset)
+        def pieces(self, digest: str, *, offset: int = 0, as_they_are: bool = False) -> Iterator[Piece]:
+            yield from objects.pieces(digest, offset=offset, as_they_are=as_they_are)
             yield Piece(raw=1, data=b"x", packed=False)
 
     assert received(asyncio.run(sent(blocks_of(Longer(), lost), plan))) == {}

@@ -20,11 +20,16 @@ def this_machine() -> Machine:
     return Machine(
         name=name.split(".")[0],
         hostname=name if "." in name else socket.getfqdn(name),
-        boot=_read(_BOOT).strip(),
+        boot=boot_id(),
         host_keys=tuple(
             mark for path in sorted(_HOST_KEYS.glob("ssh_host_*_key.pub")) if (mark := _mark(_read(path)))
         ),
     )
+
+
+def boot_id() -> str:
+    """Of the kernel that this runs on; empty where it has none (macOS)."""
+    return _read(_BOOT).strip()
 
 
 def _read(path: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from dasctl.adapters import object_form
 from dasctl.adapters.memory_repository import MemoryRepository
+from dasctl.core import packing
 from dasctl.core.delta import delta
 from dasctl.core.exchange import PIECE, Piece
 from dasctl.errors import ObjectLost, RepositoryError
@@ -34,11 +35,12 @@ class MemoryObjects:
         """See `ports.Objects`."""
         return sum(len(piece.data) for piece in self.pieces(digest))
 
-    def pieces(self, digest: str, *, offset: int = 0) -> Iterator[Piece]:
+    def pieces(self, digest: str, *, offset: int = 0, as_they_are: bool = False) -> Iterator[Piece]:
         """See `ports.Objects`."""
         data = self._content(digest)
         for start in range(offset, max(len(data), 1), PIECE):
-            yield object_form.packed(data[start : start + PIECE])
+            raw = data[start : start + PIECE]
+            yield packing.as_it_is(raw) if as_they_are else object_form.packed(raw)
 
     def delta(self, base: str, digest: str) -> bytes | None:
         """See `ports.Objects`. Made anew at each call."""

@@ -22,7 +22,7 @@ from dasctl.adapters.object_deltas import DeltaFolder
 from dasctl.adapters.object_form import Damaged
 from dasctl.adapters.object_making import ObjectMaker
 from dasctl.adapters.tree_hash import FLAGS
-from dasctl.core import areas
+from dasctl.core import areas, packing
 from dasctl.core.exchange import PIECE, Piece
 from dasctl.errors import HistoryError, ObjectLost, RepositoryError
 from dasctl.remote.paths import printable
@@ -70,8 +70,11 @@ class FolderObjects:
         with self._opened(digest) as handle, self._judged(digest):
             return object_form.packed_size(handle)
 
-    def pieces(self, digest: str, *, offset: int = 0) -> Iterator[Piece]:
+    def pieces(self, digest: str, *, offset: int = 0, as_they_are: bool = False) -> Iterator[Piece]:
         """See `ports.Objects`. Verified as a whole before the first piece, once in a process."""
+        if as_they_are:
+            yield from self._as_they_are(digest, offset)
+            return
         if digest not in self._sound:
             self._pack_at_last(digest)
         self._verify(digest)
@@ -82,16 +85,44 @@ class FolderObjects:
         with self._opened(digest) as handle, self._judged(digest):
             yield from object_form.pieces(handle, offset)
 
+    def _as_they_are(self, digest: str, offset: int) -> Iterator[Piece]:
+        raw = self._small_as_it_is(digest) if offset == 0 else None
+        if raw is not None:
+            yield packing.as_it_is(raw)
+            return
+        self._verify(digest)
+        with self._opened(digest) as handle, self._judged(digest):
+            for piece in object_form.pieces(handle, offset):
+                yield packing.as_it_is(object_form.unpacked(piece))
+
+    def _small_as_it_is(self, digest: str) -> bytes | None:
+        """A small content: the working file's bytes, if it still holds them, as those need no unpacking, or the object's."""
+        path = self._paths.get(digest)
+        raw = self._maker.reread(path, digest) if path is not None else None
+        if raw is not None:
+            return raw
+        piece = self._single(digest)
+        try:
+            raw = object_form.unpacked(piece) if piece is not None else b""
+        except Damaged:
+            return None
+        if piece is None or (digest not in self._sound and hashlib.sha256(raw).hexdigest() != digest):
+            return None
+        self._sound[digest] = len(piece.data)
+        return raw
+
     def _at_once(self, digest: str) -> Piece | None:
+        return self._single(digest) if self._sound.get(digest, PIECE + 1) <= PIECE else None
+
+    def _single(self, digest: str) -> Piece | None:
         """The only piece of a small object, with as few system calls as can be: there are tens of thousands of them. None
         where it is large, or anything is wrong: who goes on the long way finds out what.
         """
-        if self._sound.get(digest, PIECE + 1) > PIECE:
-            return None
         try:
             handle = os.open(self._maker.place(digest), FLAGS)
             try:
-                return object_form.single(os.read(handle, object_form.MOST_SINGLE + 1))
+                size = min(os.fstat(handle).st_size, object_form.MOST_SINGLE)
+                return object_form.single(os.read(handle, size + 1))
             finally:
                 os.close(handle)
         except OSError:

@@ -17,7 +17,7 @@ RUN = 2 << 20  # bytes that travel in a run of a plan, on average
 
 class Item(NamedTuple):
     """One content on its way. `size` is its raw bytes, `offset` how many of them the node has, `travels` how many bytes
-    go over the line; `base` is the SHA-256 of the content that it is a delta against, or None.
+    go over the line; `base` is the SHA-256 of the content that it is a delta against, or None; `as_it_is`: it is not packed.
 
     A tuple, because tens of thousands of them are looked up for each node.
     """
@@ -27,6 +27,7 @@ class Item(NamedTuple):
     offset: int = 0
     base: str | None = None
     travels: int = 0
+    as_it_is: bool = False
 
 
 Plan = tuple[Item, ...]  # in the order in which they are sent
@@ -49,7 +50,7 @@ def total(plan: Iterable[Item]) -> int:
 
 
 def whole(digest: str, size: int, packed: int, offset: int = 0) -> Item:
-    """The content without a delta, from the piece on in which `offset` lies. `packed`: bytes of all its pieces.
+    """The content without a delta, from the piece on in which `offset` lies. `packed`: bytes of all its pieces, packed.
 
     What part of the packed bytes lies behind an offset is not known without reading: the raw share stands for it. The last
     piece is sent even to a node that has it: a helper that was killed before it could give a complete content its name.
@@ -57,6 +58,11 @@ def whole(digest: str, size: int, packed: int, offset: int = 0) -> Item:
     start = min(offset, max(size - 1, 0)) // PIECE * PIECE
     travels = packed if not start else packed * (size - start) // size
     return Item(digest=digest, size=size, offset=start, travels=travels)
+
+
+def as_it_is(digest: str, size: int, offset: int = 0) -> Item:
+    """The same for a content that is not packed on the way."""
+    return whole(digest, size, size, offset)._replace(as_it_is=True)
 
 
 def runs(plan: Plan) -> list[Plan]:

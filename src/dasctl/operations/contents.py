@@ -229,7 +229,9 @@ class _Reader:
     def _next(self, item: Item) -> tuple[Piece, bool]:
         """The next piece, and whether it is the last one: then the object has been read to its end, and checked."""
         if self._pieces is None:
-            self._pieces = iter(self._objects.pieces(item.digest, offset=self._place))
+            self._pieces = iter(
+                self._objects.pieces(item.digest, offset=self._place, as_they_are=item.as_it_is)
+            )
         piece = next(self._pieces, None)
         last = piece is not None and self._place + piece.raw == item.size
         if (

@@ -141,17 +141,33 @@ class Conversation:
         plan = await self._plan(contents)
         return plan if sending.total(plan) <= UNASKED_LIMIT else ()
 
-    async def _plan(self, contents: Mapping[str, int], offsets: Mapping[str, int] | None = None) -> Plan:
+    async def _plan(
+        self,
+        contents: Mapping[str, int],
+        offsets: Mapping[str, int] | None = None,
+        *,
+        as_they_are: bool = False,
+    ) -> Plan:
         ancestors = {d: self.ancestors[d] for d in contents if d in self.ancestors and d not in self.tried}
         return await self.run.streams.plan(
-            Order(contents=contents, ancestors=ancestors, offsets=offsets or {})
+            Order(contents=contents, ancestors=ancestors, offsets=offsets or {}, as_they_are=as_they_are)
         )
+
+    async def _as_they_are(self, sizes: Mapping[str, int]) -> bool:
+        """Whether contents of these sizes are not packed on this line."""
+        from dasctl.core import lines  # of use where contents are asked for
+
+        ends = lines.Ends(das=self.run.ctx.boot(), node=self.link.greeting.get("boot"))
+        if not lines.may_go_as_they_are(ends, sum(sizes.values())):
+            return False
+        return lines.is_short(await self.link.measure())
 
     async def _feed(self, courses: Sequence[Course]) -> None:
         run = self.run
         offsets = sending.offsets(course.needs for course in courses)
         sizes = {digest: size for c in courses for digest, size in self._sizes(c, c.needs).items()}
-        plan = await self._plan({digest: sizes[digest] for digest in offsets}, offsets)
+        needed = {digest: sizes[digest] for digest in offsets}
+        plan = await self._plan(needed, offsets, as_they_are=await self._as_they_are(needed))
         reply = await self.link.ask(
             requests.envelope(words.CONTENTS, run.now.domain, self.node, run.now.revision.epoch),
             then=self._stream(courses, plan, may_spread=True),

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dasctl.core.exchange import PIECE
-from dasctl.core.sending import Item, Plan, whole
+from dasctl.core.sending import Item, Plan, as_it_is, whole
 from dasctl.errors import ObjectLost, RepositoryError
 from dasctl.operations.contents import Blocks, OnSent
 from dasctl.operations.ports import Objects, Repository
@@ -28,16 +28,20 @@ MOST_THOUGHT = 64 << 20  # bytes of a content of which a dry run makes a delta i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is wanted: SHA-256 to raw size; what each was probably made of; how much of each is there already."""
+    """What is wanted: SHA-256 to raw size; what each was probably made of; how much of each is there already; and whether
+    wholes travel as they are (`core/lines.py`).
+    """
 
     contents: Mapping[str, int]
     ancestors: Mapping[str, str] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
+    as_they_are: bool = False
 
     @property
-    def key(self) -> tuple[tuple[str, str | None, int], ...]:
+    def key(self) -> tuple[object, ...]:
         """Equal for orders that are filled alike."""
-        return tuple((d, self.ancestors.get(d), self.offsets.get(d, 0)) for d in self.contents)
+        rows = ((d, self.ancestors.get(d), self.offsets.get(d, 0)) for d in self.contents)
+        return (self.as_they_are, *rows)
 
 
 class Weights:
@@ -51,7 +55,8 @@ class Weights:
         self.changed: dict[str, bytes] = {}
         self._objects = objects
         self._paths = paths
-        self._items: dict[tuple[str, str | None, int], Item] = {}  # the same for all nodes
+        self._items: dict[tuple[str, str | None, int, bool], Item] = {}  # the same for all nodes
+        self._looked_for: set[str] = set()
         self._packed: dict[str, int] = {}
         self._deltas: dict[tuple[str, str], int | None] = {}
         self._lock = threading.Lock()
@@ -68,7 +73,8 @@ class Weights:
 
     def _keep(self, order: Order) -> None:
         """What was recorded before objects were kept, or has been lost since, is kept now."""
-        new = [d for d in order.contents if d not in self._packed and d in self._paths]
+        new = [d for d in order.contents if d not in self._looked_for and d in self._paths]
+        self._looked_for.update(new)
         missing = {digest: self._paths[digest] for digest in new if not self._objects.has(digest)}
         if missing:
             named = ", ".join(printable(path) for path in sorted(missing.values())[:NAMED])
@@ -79,19 +85,21 @@ class Weights:
             self.changed.update(self._objects.keep(missing))
 
     def _item(self, order: Order, digest: str, size: int) -> Item:
-        key = digest, order.ancestors.get(digest), order.offsets.get(digest, 0)
+        key = digest, order.ancestors.get(digest), order.offsets.get(digest, 0), order.as_they_are
         found = self._items.get(key)
         if found is None:
             found = self._items[key] = self._weighed(size, *key)
         return found
 
-    def _weighed(self, size: int, digest: str, base: str | None, offset: int) -> Item:
+    def _weighed(self, size: int, digest: str, base: str | None, offset: int, plain: bool) -> Item:
         delta = self._delta(base, digest, size) if base is not None else None
+        if delta is None and plain:
+            return as_it_is(digest, size, offset)
         if delta is not None and not offset and delta < size // CLEARLY:
             return Item(digest=digest, size=size, base=base, travels=delta)
         straight = whole(digest, size, self._weight(digest, size), offset)
         if delta is None or delta >= straight.travels:
-            return straight
+            return as_it_is(digest, size, offset) if plain else straight
         return Item(digest=digest, size=size, base=base, travels=delta)
 
     def _weight(self, digest: str, size: int) -> int:
@@ -175,7 +183,7 @@ class Sending:
     def __init__(self, objects: Objects, weights: Weights) -> None:
         self._weights = weights
         self.blocks = Blocks(objects, weights.lose)
-        self._plans: dict[tuple[tuple[str, str | None, int], ...], asyncio.Future[Plan]] = {}
+        self._plans: dict[object, asyncio.Future[Plan]] = {}
 
     @property
     def changed(self) -> Mapping[str, bytes]:
