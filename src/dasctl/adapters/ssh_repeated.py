@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dasctl.adapters import ssh_program
 from dasctl.adapters.link import Peer, Shipping, StreamLink, no_answer
@@ -16,7 +17,9 @@ from dasctl.adapters.logins import Login, Logins
 from dasctl.adapters.node_command import COMMAND
 from dasctl.adapters.ssh_program import Running
 from dasctl.adapters.streams import OtherEnd, SocketStream
-from dasctl.adapters.throttle import Throttle
+
+if TYPE_CHECKING:
+    from dasctl.adapters.throttle import Throttle
 
 _LOOK_S = 0.25  # between two looks at whether a node that says nothing has let us in
 _OWN_FAILURE = 255  # the exit status of `ssh` for a failure of its own
