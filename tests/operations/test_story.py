@@ -19,7 +19,7 @@ from dasctl.operations.failing import remember
 from dasctl.operations.history import history
 from dasctl.operations.show_revision import show_revision
 from dasctl.operations.verify_domain import verify_domain
-from tests.operations.test_rollback import Shop
+from tests.operations.folder_shop import Shop
 
 
 @pytest.fixture
