@@ -91,10 +91,12 @@ def _read_ahead(reader, left, usable):
 
 
 def _start(stdin, stdout):
+    import gc
     import marshal
     import zlib
     from _thread import RLock
 
+    gc.set_threshold(50000, 20, 100)  # there are many values for each line of a manifest, and no cycles of them
     external = sys.modules.get("_frozen_importlib_external")
     magic = getattr(external, "MAGIC_NUMBER", b"").hex() + "-" + str(sys.implementation.cache_tag)
     codes, sources, lock = {}, {}, RLock()

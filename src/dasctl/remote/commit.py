@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dasctl.remote import handles as by_handle
 from dasctl.remote import paths, quick_json, state
-from dasctl.remote.disk import Disk
+from dasctl.remote.disk import LEAVE, Disk
 from dasctl.remote.system import os, stat
 
 TYPE_CHECKING = False
@@ -223,8 +223,12 @@ def _replace_by_copy(disk: Disk, path: bytes, mode: int, mtime: int) -> None:
 
 def _folder(disk: Disk, path: bytes, mode: int, mtime: int) -> None:
     status = by_handle.lstat(disk.handles, path)
-    if status is not None and stat.S_ISDIR(status.st_mode):
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        return
+    if stat.S_IMODE(status.st_mode) != mode:
         disk.dress_folder(path, mode, mtime)
+    elif mtime not in (LEAVE, status.st_mtime_ns):
+        disk.dress_link(path, mtime)  # it is not opened for that
 
 
 ACTIONS: dict[str, Any] = {

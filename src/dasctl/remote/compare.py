@@ -116,13 +116,16 @@ def plan(
     matches: Callable[[bytes], bool] | None = None,
     excluded: Callable[[bytes], bool] | None = None,
     keep: Callable[[bytes], bool] | None = None,
+    differing: Iterable[tuple[bytes, bytes]] | None = None,
 ) -> Plan:
     """What turns the disk into `wanted`. `policy` "fail" plans like "overwrite": the caller looks at the deviations.
 
     `matches`: the paths that the plan may be about; folders above them are made all the same. `excluded`: foreign files
-    that stay even with `full`. `keep`: what belongs to the node once it was made.
+    that stay even with `full`. `keep`: what belongs to the node once it was made. `differing`: (path, line) of all that
+    `wanted` has otherwise than `ancestor`, where both have the same paths; None: not known.
     """
-    return _Planner(ancestor, wanted, seen, policy == "keep", full, matches, excluded, keep).run()
+    planner = _Planner(ancestor, wanted, seen, policy == "keep", full, matches, excluded, keep)
+    return planner.run(None if differing is None else [path for path, _line in differing])
 
 
 class _Planner:
@@ -146,8 +149,11 @@ class _Planner:
         # The node's folders that it removed: made if something comes into them.
         self.absent: dict[bytes, Entry] = {}
 
-    def run(self) -> Plan:
-        for path in sorted(self._interesting(), key=manifest.order):
+    def run(self, differing: Iterable[bytes] | None) -> Plan:
+        ordinary = self.nodes is None
+        for path in sorted(self._interesting(differing), key=manifest.order):
+            if ordinary and not self.closed and self._quickly(path):
+                continue
             after = _entry(self.wanted, path)
             if self.closed and path.startswith(self.closed):
                 self._not_made(path, after)
@@ -162,6 +168,23 @@ class _Planner:
         self._spare_folders()
         self._finish_folders()
         return self.plan
+
+    def _quickly(self, path: bytes) -> bool:
+        """Plan for a file that is as it was and stays a file with its mode; False: it is no such file."""
+        old, new = self.ancestor.get(path, b""), self.wanted.get(path, b"")
+        if path not in self.seen.same or old[:1] != b"f" or new[:1] != b"f":
+            return False
+        was, now = old.split(b" ", 5), new.split(b" ", 5)
+        if was[1] != now[1]:
+            return False
+        if was[4] != now[4]:
+            self._place(manifest.parse(new), "content")
+            return True
+        if was[3] != now[3]:
+            # As in `_file`: a file with other names gets a copy.
+            (self.plan.place if path in self.seen.shared else self.plan.touch).append(manifest.parse(new))
+            self.plan.changes.append((path, "modtime"))
+        return True
 
     def _is_the_nodes(self, path: bytes) -> bool:
         """Whether the path is one of those that the node may change, and was made once."""
@@ -184,12 +207,14 @@ class _Planner:
         if after is not None and path not in self.ancestor and self.nodes is not None and self.nodes(path):
             self.plan.kept[path] = words.EXTRA
 
-    def _interesting(self) -> set[bytes]:
+    def _interesting(self, differing: Iterable[bytes] | None) -> set[bytes]:
         ancestor, wanted, seen = self.ancestor, self.wanted, self.seen
         paths = set(seen.other)
         if len(seen.same) + len(seen.other) != len(ancestor) or paths:
             paths.update(path for path in ancestor if path not in seen.same)
-        if wanted is not ancestor:
+        if differing is not None:
+            paths.update(differing)
+        elif wanted is not ancestor:
             paths.update(path for path, line in wanted.items() if ancestor.get(path) != line)
             paths.update(path for path in ancestor if path not in wanted)
         if seen.unseen:

@@ -86,6 +86,26 @@ class Disk:
         )
         return made[0]
 
+    def fill(self, path: bytes, data: bytes, mode: int, mtime: int) -> None:
+        """Make a file of these bytes, which is not there yet, with mode and modtime. Nothing is left behind that is not
+        whole."""
+        self.before("create")
+        try:
+            folder, name = self.handles.parent(path)
+            handle = os.open(name, FRESH, MADE_WITH, dir_fd=folder)
+        except PermissionError:
+            handle = self.create(path)
+        try:
+            count = os.write(handle, data)
+            if count != len(data):
+                write_all(handle, memoryview(data)[count:])
+            dress_handle(self.before, handle, mode, mtime)
+        except BaseException:
+            self.remove_tree(path)
+            raise
+        finally:
+            os.close(handle)
+
     def dress_file(self, path: bytes, mode: int, mtime: int) -> None:
         """Set mode and modtime of a regular file, in one opening, so that it is the file that was looked at."""
         folder, name = self.handles.parent(path)
@@ -113,7 +133,7 @@ class Disk:
             os.close(handle)
 
     def dress_link(self, path: bytes, mtime: int) -> None:
-        """Set the modtime of a symbolic link itself."""
+        """Set the modtime of what is at `path`, of a symbolic link that of itself."""
         folder, name = self.handles.parent(path)
         self.before("utime")
         os.utime(name, ns=(mtime, mtime), dir_fd=folder, follow_symlinks=False)

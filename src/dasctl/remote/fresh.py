@@ -143,18 +143,10 @@ class Fresh:
             self._write(entry, data)
 
     def _write(self, entry: Entry, data: bytes) -> None:
-        disk = self.place.disk
-        name = self._name(entry.path)
-        handle = disk.create(PREFIX + name)
-        try:
-            on_disk.write_all(handle, data)
-            on_disk.dress_handle(disk.before, handle, entry.mode, entry.mtime)
-        except BaseException:
-            disk.remove_tree(PREFIX + name)
-            raise
-        finally:
-            os.close(handle)
-        self._ready[entry.path] = (entry, name)
+        path = entry.path
+        name = self._name(path)
+        self.place.disk.fill(PREFIX + name, data, entry.mode, entry.mtime)
+        self._ready[path] = (entry, name)
 
     def hold(self, digest: bytes) -> None:
         """The content lies verified in staging, under its digest."""

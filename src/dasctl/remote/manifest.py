@@ -195,12 +195,33 @@ def apply(base: bytes, delta: bytes) -> bytes:
     """The part that `delta` (see `changes`) makes of `base`, as canonical bytes; ManifestError where it does not fit."""
     if delta and not delta.endswith(b"\0"):
         raise ManifestError("changes that are cut off")
-    edits = [(_edited(text), text) for text in delta[:-1].split(b"\0")] if delta else []
-    if not edits:
+    if not delta:
         return base
+    texts = delta[:-1].split(b"\0")
+    found = _replaced(base, texts)
+    if found is not None:
+        return found
+    edits = [(_edited(text), text) for text in texts]
     paths_edited = sorted((path for path, _text in edits), key=order)
     start, end = position(base, paths_edited[0])[0], position(base, paths_edited[-1])[1]
     return base[:start] + _edit(base[start:end], edits) + base[end:]
+
+
+def _replaced(base: bytes, texts: list[bytes]) -> bytes | None:
+    """`base` with new lines for paths that it has, in its order, which is found out on the way; None: it is not so."""
+    pieces: list[bytes] = []
+    at = 0
+    for text in texts:
+        fields = text.split(b" ", 5)
+        if text[:1] != b"+" or len(fields) != 6:
+            return None
+        end = base.find(b" %s\0" % fields[5], at)
+        begin = base.rfind(b"\0", at, max(end, at)) + 1 or at
+        if end < 0 or base.count(b" ", begin, end) != 4:
+            return None  # it is not there, or behind us, or the end of another path that has a space
+        pieces += (base[at:begin], text[1:], b"\0")
+        at = end + len(fields[5]) + 2
+    return b"".join([*pieces, base[at:]])
 
 
 def _edited(text: bytes) -> bytes:
@@ -213,7 +234,8 @@ def _edited(text: bytes) -> bytes:
 
 
 def _edit(base: bytes, edits: list[tuple[bytes, bytes]]) -> bytes:
-    lines = {text.split(b" ", 5)[5]: text for text in base[:-1].split(b"\0")} if base else {}
+    texts = base[:-1].split(b"\0") if base else []
+    lines = dict(zip([text.split(b" ", 5)[5] for text in texts], texts))
     in_order = True
     for path, text in edits:
         if text[:1] == b"-":
@@ -222,8 +244,8 @@ def _edit(base: bytes, edits: list[tuple[bytes, bytes]]) -> bytes:
         else:
             in_order = in_order and path in lines
             lines[path] = text[1:]
-    paths_in_order = lines if in_order else sorted(lines, key=order)
-    return b"".join([lines[path] + b"\0" for path in paths_in_order])
+    in_its_order = lines.values() if in_order else [lines[path] for path in sorted(lines, key=order)]
+    return b"\0".join([*in_its_order, b""])
 
 
 def _path(text: bytes) -> bytes:

@@ -203,20 +203,21 @@ def digest(header: Header, key: str) -> str:
     return str(value)
 
 
-def part_entries(name: str, data: bytes, known: bytes = b"") -> None:
+def part_entries(name: str, data: bytes, known: bytes = b"") -> list[tuple[bytes, bytes]] | None:
     """Check the canonical bytes of a part that came through the wire. `known`: those of a part of the same name that was
-    checked before; what it has in common with `data` is not checked again."""
+    checked before; what it has in common with `data` is not checked again.
+
+    Where both have the same paths, folders at the same ones, returns (path, line) of the lines that differ; None elsewhere.
+    """
     root = paths.from_printable(name)
     if not data.endswith(b"\0") and data:
         raise BadMessage("part %s: a manifest that is cut off" % name)
     start, known_end, end = manifest.trimmed(known, data)
     lines, before = data[start:end].split(b"\0")[:-1], known[start:known_end].split(b"\0")[:-1]
     try:
-        if _one_by_one(before, lines):
-            for old, line in zip(before, lines):
-                if old != line:
-                    _line(name, root, line)
-            return  # the same paths in the same order, and the same folders
+        differing = _one_by_one(name, root, before, lines)
+        if differing is not None:
+            return differing  # the same paths in the same order, and the same folders
         checked = set(before)
         for line in lines if not checked else [line for line in lines if line not in checked]:
             _line(name, root, line)
@@ -232,16 +233,37 @@ def part_entries(name: str, data: bytes, known: bytes = b"") -> None:
             _folders_there(name, root, lines, lambda path: _is_folder(data, path))
     except (manifest.ManifestError, paths.PathError) as error:
         raise BadMessage("part %s: %s" % (name, error)) from None
+    return None
 
 
-def _one_by_one(before: list[bytes], lines: list[bytes]) -> bool:
-    """Whether each line is that of the same path as before, and folders are where folders were."""
+def _one_by_one(
+    name: str, root: bytes, before: list[bytes], lines: list[bytes]
+) -> list[tuple[bytes, bytes]] | None:
+    """(path, line) of those that differ, checked, where each is about the same path as before, and a folder if that was
+    one; else None."""
     if len(before) != len(lines):
-        return False
-    return all(
-        old == line or (old[:1] == line[:1] and line.count(b" ") >= 5 and _path(old) == _path(line))
-        for old, line in zip(before, lines)
-    )
+        return None
+    differing = []
+    for old, line in [pair for pair in zip(before, lines) if pair[0] != pair[1]]:
+        was, now = old.split(b" ", 5), line.split(b" ", 5)
+        if len(now) != 6 or was[0] != now[0] or was[5] != now[5]:
+            return None
+        if was[1] != now[1] or was[2] != now[2] or was[4] != now[4]:
+            _line(name, root, line)
+        else:
+            _modtime(line, now[3])
+        differing.append((now[5], line))
+    return differing
+
+
+def _modtime(line: bytes, text: bytes) -> None:
+    """What is left to check of a line that differs from a checked one by its modtime."""
+    try:
+        if -MOST_MODTIME_NS < int(text) < MOST_MODTIME_NS:
+            return
+    except ValueError:
+        pass
+    _entry(manifest.parse(line))  # says what is wrong
 
 
 def _line(name: str, root: bytes, line: bytes) -> None:

@@ -77,6 +77,11 @@ class _Receiving:
         for store in stores:
             for digest in store.lacking():
                 self._wanted.setdefault(digest, []).append(store)
+        self._hash: Any = None
+        if self._wanted:
+            from hashlib import sha256
+
+            self._hash = sha256
         self._current = b""  # the content that is coming in pieces
         self._writing: staging.Writing | None = None
         self._writer: Store | None = None
@@ -130,16 +135,14 @@ class _Receiving:
 
     def _give(self, digest: bytes, data: bytes | None) -> None:
         """A small content to all that lack it, if it is what it should be."""
-        import hashlib
-
-        if data is None or hashlib.sha256(data).hexdigest().encode() != digest:
+        if data is None or self._hash(data).hexdigest().encode() != digest:
             return
-        for store in self._takers(digest):
-            try:
-                store.take(digest, data)
-            except OSError as error:
-                store.failure = error
-        self._wanted.pop(digest, None)
+        for store in self._wanted.pop(digest, ()):
+            if store.failure is None:
+                try:
+                    store.take(digest, data)
+                except OSError as error:
+                    store.failure = error
 
     def _write_whole(self, digest: bytes, store: Store, pieces: Iterable[bytes | memoryview]) -> None:
         try:

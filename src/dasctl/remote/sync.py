@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from dasctl.remote.wire import Link
 
     Reply = dict[str, Any]
+    # By name and digest of a part: the digest of the one that it was compared with, and what `part_entries` said.
+    Checked = dict[tuple[str, str], tuple[str | None, list[tuple[bytes, bytes]] | None]]
 
 STILL_S = 1.0  # seconds after which what was seen of the disk is old; as much may pass within a commit
 WAITING = (words.NEEDS, words.STAGED)
@@ -188,12 +190,12 @@ class Syncing:
             for name, digest in work.kept.listing:
                 pool[digest] = work.kept.parts[name]
         fresh = parts.unpack(self.blobs, body, pool)
-        checked: set[tuple[str, str]] = set()
+        checked: Checked = {}
         for work in self._open_works():
             self._guarded(work, lambda work: self._resolve_one(work, pool, fresh, checked))
 
     def _resolve_one(
-        self, work: Work, pool: dict[str, bytes], wrong: dict[str, str], checked: set[tuple[str, str]]
+        self, work: Work, pool: dict[str, bytes], wrong: dict[str, str], checked: Checked
     ) -> None:
         listing = work.request["parts"]
         missing = [digest for _name, digest in listing if digest not in pool]
@@ -203,11 +205,16 @@ class Syncing:
         if missing:
             work.turn_away(guard.Judgement(words.STANDS), missing)
             return
-        checked.update((name, digest) for name, digest in work.kept.listing)
+        before = {pair[0]: pair[1] for pair in work.kept.listing}
         for name, digest in listing:
+            was = before.get(name)
+            if was == digest:
+                continue
             if (name, digest) not in checked:
-                messages.part_entries(name, pool[digest], work.kept.parts.get(name, b""))
-                checked.add((name, digest))
+                known = work.kept.parts.get(name, b"")
+                checked[name, digest] = was, messages.part_entries(name, pool[digest], known)
+            if checked[name, digest][0] == was:
+                work.differing[name] = checked[name, digest][1]
         work.parts = [(name, digest, pool[digest]) for name, digest in listing]
         matches = work.matches()
         if matches is not None:
@@ -220,7 +227,9 @@ class Syncing:
         read_all = request["criterion"] == "hash" or request["full"]
         if work.place is not None and words.RELEASES not in work.areas:
             work.overlay = overlay.look(work.place, work.kept, work.digests, read_all, matches)
-        work.alike = not read_all and work.nothing_differs()
+        work.seen = tree.Seen()
+        as_known = not read_all and work.plain() and work.is_as_known()
+        work.alike = as_known and work.same_parts()
         if work.alike:
             work.seen, work.plan, work.compared = tree.Seen(), compare.Plan(), None
             self._check_plan(work)
@@ -230,8 +239,9 @@ class Syncing:
         if work.kept.exceptions or work.overlay.lines or not work.same_parts():
             wanted = work.overlay.over(work.wanted())
         work.keep = work.nodes_own()
-        work.seen = tree.Seen()
-        if work.place is not None:
+        if as_known:
+            work.seen.same = set(work.ancestor)
+        elif work.place is not None:
             work.seen = tree.walk(
                 work.place.handles, areas, work.ancestor, work.reader() if read_all else None
             )
@@ -250,6 +260,7 @@ class Syncing:
             matches=matches,
             excluded=work.excluded(),
             keep=work.keep,
+            differing=work.changed() if work.plain() else None,
         )
         if matches is not None:
             work.carry_exceptions(matches)

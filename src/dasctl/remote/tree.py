@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DIGEST = 64  # bytes of a SHA-256 in a line
+_ENCODING = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 OTHER = "o"  # a socket, a device, a fifo: never in a manifest
 
 
@@ -59,66 +60,92 @@ def walk(
     return seen
 
 
-def is_as_known(handles: by_handle.Handles, areas: Iterable[bytes], parts: Iterable[bytes]) -> bool:
+def is_as_known(
+    handles: by_handle.Handles,
+    areas: Iterable[bytes],
+    parts: Iterable[bytes],
+    shared: set[bytes] | None = None,
+) -> bool:
     """Whether all that lies in `areas` is what the canonical bytes `parts` say, no more and no less, by kind, mode, size and
     modtime. Half as much work as `walk` and what goes with it; where it is False, `walk` finds out what differs.
+    `shared` is given the files that have further names, somewhere.
     """
-    lines = iter(b"".join(parts).split(b"\0"))
+    # As text, like the names that the system's folders are read with: text is put together faster than bytes.
+    text = b"".join(parts).decode(*_ENCODING)
+    lines = iter(text.split("\0"))
+    order = None if text.isascii() else _as_bytes
+    found: list[str] = []
     try:
         for area in areas:
             status = by_handle.lstat(handles, area)
-            if status is not None and not _follows(handles, area, status, lines):
+            if status is not None and not _follows(handles, area, status, lines, order, found):
                 return False
     except OSError:
         return False  # it cannot be read, or went away while we looked
-    return next(lines, None) == b"" and next(lines, None) is None
+    if shared is not None:
+        shared.update([_as_bytes(path) for path in found])
+    return next(lines, None) == "" and next(lines, None) is None
 
 
-def _follows(handles: by_handle.Handles, area: bytes, status: os.stat_result, lines: Iterator[bytes]) -> bool:
+def _follows(
+    handles: by_handle.Handles,
+    area: bytes,
+    status: os.stat_result,
+    lines: Iterator[str],
+    order: Callable[[str], bytes] | None,
+    shared: list[str],
+) -> bool:
     """Whether a walk through `area` in canonical order meets what the next lines say."""
-    if not stat.S_ISDIR(status.st_mode) or next(lines, b"") != _line(handles, area, status):
+    if not stat.S_ISDIR(status.st_mode) or next(lines, "") != _line(handles, area, status):
         return False
-    pending = [(area, iter(_listed(handles, area)))]
-    heads: dict[int, bytes] = {}  # how the line of a file with this mode begins
+    pending = [(area, iter(_listed(handles, area, order)))]
+    heads: dict[int, str] = {}  # how the line of a file with this mode begins
     while pending:
         path, names = pending[-1]
-        tail = b" %s/" % path
+        tail = " %s/" % path.decode(*_ENCODING)
+        size = len(tail)
         for name, status in names:
-            line, mode = next(lines, b""), status.st_mode
+            line, mode = next(lines, ""), status.st_mode
             head = heads.get(mode)
             if head is None and mode & 0o170000 == 0o100000:
-                head = heads[mode] = b"f %o " % (mode & 0o7777)
+                head = heads[mode] = "f %o " % (mode & 0o7777)
             if head is not None:
-                start = b"%s%d %d " % (head, status.st_size, status.st_mtime_ns)
-                if not line.startswith(start) or line[len(start) + DIGEST :] != tail + name:
+                end = -size - len(name)  # the digest stands before it, and is taken as it is
+                if (
+                    line
+                    != f"{head}{status.st_size} {status.st_mtime_ns} {line[end - DIGEST : end]}{tail}{name}"
+                ):
                     return False
+                if status.st_nlink != 1:
+                    shared.append(tail[1:] + name)
                 continue
-            below = path + b"/" + name
+            below = path + b"/" + name.encode(*_ENCODING)
             if line != _line(handles, below, status):
                 return False
             if mode & 0o170000 == 0o040000:
-                pending.append((below, iter(_listed(handles, below))))
+                pending.append((below, iter(_listed(handles, below, order))))
                 break
         else:
             pending.pop()
     return True
 
 
-def _listed(handles: by_handle.Handles, path: bytes) -> list[tuple[bytes, os.stat_result]]:
+def _listed(
+    handles: by_handle.Handles, path: bytes, order: Callable[[str], bytes] | None
+) -> list[tuple[str, os.stat_result]]:
     """What a folder holds, in canonical order."""
-    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-    return sorted(
-        [
-            (item.name.encode(encoding, errors), item.stat(follow_symlinks=False))
-            for item in os.scandir(handles.folder(path))
-        ]
-    )
+    found = {item.name: item for item in os.scandir(handles.folder(path))}
+    return [(name, found[name].stat(follow_symlinks=False)) for name in sorted(found, key=order)]
 
 
-def _line(handles: by_handle.Handles, path: bytes, status: os.stat_result) -> bytes:
+def _as_bytes(name: str) -> bytes:
+    return name.encode(*_ENCODING)
+
+
+def _line(handles: by_handle.Handles, path: bytes, status: os.stat_result) -> str:
     from dasctl.remote import manifest
 
-    return manifest.line(entry_of(handles, path, status))
+    return manifest.line(entry_of(handles, path, status)).decode(*_ENCODING)
 
 
 def _walk_area(

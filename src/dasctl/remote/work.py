@@ -38,6 +38,8 @@ class Work:
         self.origins: dict[bytes, str] = {}
         # Known once the parts are resolved and compared:
         self.parts: list[tuple[str, str, bytes]] = []
+        # By part: (path, line) of the lines that differ from those of before, where the paths are the same.
+        self.differing: dict[str, list[tuple[bytes, bytes]] | None] = {}
         self.partial = request["only"] is not None or request["except"] is not None
         self.ancestor: dict[bytes, bytes] = {}
         self.seen = tree.Seen()
@@ -90,18 +92,41 @@ class Work:
         after = {name: data for name, _digest, data in self.parts}
         if self.kept.exceptions:
             return state.lines_of(after.values())
-        return state.lines_after(self.ancestor, self.kept.parts, after)
+        differing = self.changed()
+        if differing is None:
+            return state.lines_after(self.ancestor, self.kept.parts, after)
+        found = dict(self.ancestor)
+        found.update(differing)
+        return found
 
-    def nothing_differs(self) -> bool:
-        """Whether what is wanted, what was synchronised last and what is on disk are one, found out quickly. The overlay
-        has to be known. False says nothing."""
-        plain = not (self.partial or self.kept.exceptions or self.overlay.lines)
-        if self.place is None or not (plain and self.same_parts()):
+    def changed(self) -> list[tuple[bytes, bytes]] | None:
+        """(path, line) of all wanted lines that differ from those of before; None where that is not known, or paths have
+        come or gone."""
+        if [name for name, _digest, _data in self.parts] != list(self.kept.parts):
+            return None
+        found = []
+        for (name, digest, _data), (_name, before) in zip(self.parts, self.kept.listing):
+            differing = self.differing.get(name) if digest != before else []
+            if differing is None:
+                return None
+            found += differing
+        return found
+
+    def plain(self) -> bool:
+        """Whether what is on disk is to be what the parts say, those of before and those to come. The overlay has to be
+        known."""
+        return not (self.partial or self.kept.exceptions or self.overlay.lines)
+
+    def is_as_known(self) -> bool:
+        """Whether what was synchronised last is what is on disk, found out quickly; then files with further names are noted
+        in `seen`. `plain` has to hold. False says nothing."""
+        if self.place is None:
             return False
         # In the order of the parts; what has none must not be there.
         there = [name.partition("/")[0] for name in self.kept.parts]
         areas = [area.encode() for area in dict.fromkeys((*there, *self.areas))]
-        return tree.is_as_known(self.place.handles, areas, self.kept.parts.values())
+        shared = self.seen.shared
+        return tree.is_as_known(self.place.handles, areas, self.kept.parts.values(), shared)
 
     def looks_as_before(self, wanted: dict[bytes, bytes]) -> bool:
         """Whether a further look has found what the last one found, so that its plan is the same."""

@@ -135,9 +135,17 @@ def _removals(removed: list[bytes]) -> list[list[Any]]:
 
 
 def _touches(plan: compare.Plan) -> list[list[Any]]:
-    operations = []
-    for folder, items in commit.by_folder((entry.path, entry) for entry in plan.touch):
-        names = [paths.printable(name) for name, _entry in items]
-        modes, times = [entry.mode for _, entry in items], [entry.mtime for _, entry in items]
-        operations.append(["touches", paths.printable(folder), names, modes, times])
+    operations: list[list[Any]] = []
+    folder: bytes | None = None
+    names: list[str] = []
+    modes: list[int] = []
+    times: list[int] = []
+    for path, _kind, mode, _size, mtime, _digest in plan.touch:
+        above, _, name = path.rpartition(b"/")
+        if above != folder:
+            folder, names, modes, times = above, [], [], []
+            operations.append(["touches", paths.printable(folder), names, modes, times])
+        names.append(paths.printable(name))
+        modes.append(mode)
+        times.append(mtime)
     return operations
