@@ -64,3 +64,21 @@ def test_what_is_known_makes_no_difference(
             lines.insert(other, lines[one])
     data = b"".join(line + b"\0" for line in lines)
     assert verdict(data, known) == verdict(data, b"")
+
+
+def test_a_whole_part_is_judged_as_one_that_is_compared_with_another() -> None:
+    """Both ways of checking refuse each bad line, wherever it stands, and a part that lacks a folder or its order."""
+    good = lines_of([(b"a/x", b"1"), (b"b", b"22"), (b"c d/y", b"1")])
+    other = b"".join(line + b"\0" for line in lines_of([(b"z", b"333")]))
+    assert verdict(b"".join(line + b"\0" for line in good), b"")
+    wrong = [[*good[:at], bad, *good[at:]] for bad in BAD for at in range(len(good) + 1)]
+    wrong += [good[:at] + good[at + 1 :] for at in range(len(good)) if good[at][:1] == b"d"]
+    wrong += [
+        good[1:] + good[:1],
+        [good[0], *reversed(good[1:])],
+        [*good, good[-1]],
+        [good[0].replace(b"d", b"f", 1)],
+    ]
+    for lines in wrong:
+        data = b"".join(line + b"\0" for line in lines)
+        assert not verdict(data, b"") and not verdict(data, other), lines

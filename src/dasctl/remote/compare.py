@@ -170,9 +170,15 @@ class _Planner:
         return self.plan
 
     def _quickly(self, path: bytes) -> bool:
-        """Plan for a file that is as it was and stays a file with its mode; False: it is no such file."""
+        """Plan for a file that is as it was and stays a file with its mode, or for one that is quite new; False: it is no
+        such file."""
         old, new = self.ancestor.get(path, b""), self.wanted.get(path, b"")
-        if path not in self.seen.same or old[:1] != b"f" or new[:1] != b"f":
+        if new[:1] != b"f":
+            return False
+        if not old and path not in self.seen.other:
+            self._place(manifest.parse(new), "new")
+            return True
+        if path not in self.seen.same or old[:1] != b"f":
             return False
         was, now = old.split(b" ", 5), new.split(b" ", 5)
         if was[1] != now[1]:

@@ -150,9 +150,9 @@ def contents(handles: Handles, path: bytes, limit: int) -> bytes | None:
             return None
         raise
     try:
-        pieces = []
+        pieces, room = [], os.fstat(handle).st_size + 1  # more room would be cleared for nothing
         while limit > 0:
-            piece = os.read(handle, min(limit, 1 << 24))
+            piece = os.read(handle, min(limit, room, 1 << 24))
             if not piece:
                 break
             pieces.append(piece)

@@ -125,7 +125,7 @@ class _Receiving:
             piece = body[at : at + packed]
             at += packed
             digest = text.encode("ascii", "replace")
-            takers = self._takers(digest)
+            takers = self._takers(digest) if digest in self._wanted else ()
             if not takers or takers[0].size(digest) != raw:
                 continue
             if raw <= SMALL:

@@ -71,9 +71,14 @@ def is_as_known(
     `shared` is given the files that have further names, somewhere.
     """
     # As text, like the names that the system's folders are read with: text is put together faster than bytes.
-    text = b"".join(parts).decode(*_ENCODING)
-    lines = iter(text.split("\0"))
-    order = None if text.isascii() else _as_bytes
+    texts = [data.decode(*_ENCODING) for data in parts if data]
+    expected: list[str] = []
+    for text in texts:
+        expected += text.split("\0")
+        if expected.pop():
+            return False  # it is cut off
+    lines = iter(expected)
+    order = None if all(text.isascii() for text in texts) else _as_bytes
     found: list[str] = []
     try:
         for area in areas:
@@ -84,7 +89,7 @@ def is_as_known(
         return False  # it cannot be read, or went away while we looked
     if shared is not None:
         shared.update([_as_bytes(path) for path in found])
-    return next(lines, None) == "" and next(lines, None) is None
+    return next(lines, None) is None
 
 
 def _follows(
