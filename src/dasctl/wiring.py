@@ -119,6 +119,7 @@ def connected(options: Options, on_event: Callable[[Event], None], begun: HeadSt
         history=SqliteHistory(root), objects=_late(_objects, root), links=links, host_keys=links,
         clock=SystemClock(), who=_who(), parallel=options.parallel, wait_s=options.wait_s,
         timeout_s=options.timeout_s, on_event=on_event, members=_late(_members, root),
+        first_links=_Ssh(store, options.timeout_s, limit=options.limit, repeat=False),
         bundles=_LateBundles(), archives=_LateArchives(), releases=_LateReleases(root),
         rollouts=_late(_rollouts, root), switches=_late(_switches, root), backups=_LateBackups(),
         log_archives=_LateLogArchives(), boot=_boot if options.limit is None else str,
@@ -150,12 +151,19 @@ class _Ssh:
     """ports.Links and ports.HostKeys, made when first used: their nodes are those of domain.yaml as it is by then."""
 
     def __init__(
-        self, store: YamlStore, timeout_s: float, *, limit: float | None, early: EarlyLogins | None
+        self,
+        store: YamlStore,
+        timeout_s: float,
+        *,
+        limit: float | None,
+        early: EarlyLogins | None = None,
+        repeat: bool = True,
     ) -> None:
         self._store = store
         self._timeout_s = timeout_s
         self._throttle = _throttle(limit) if limit is not None else None
         self._early = early
+        self._repeat = repeat
         self._made: SshLinks | None = None
 
     @property
@@ -163,7 +171,7 @@ class _Ssh:
         if self._made is None:
             self._made = SshLinks(
                 self._store.root, self._store.load().nodes, timeout_s=self._timeout_s, throttle=self._throttle,
-                early=self._early,
+                early=self._early, repeat=self._repeat,
             )  # fmt: skip
         return self._made
 

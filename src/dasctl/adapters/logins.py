@@ -10,7 +10,7 @@ to (`login_notes.py`), processes (`ssh_program.py`), asyncssh. Imports little: i
 """
 
 # Names as text: who comes first imports little.
-# ruff: noqa: PTH100, PTH101, PTH103, PTH111, PTH116
+# ruff: noqa: PTH100, PTH101, PTH103, PTH108, PTH111, PTH116
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ SSH_CONFIG = "DASCTL_SSH_CONFIG"  # names a file to read instead of ~/.ssh/confi
 SWITCH = "DASCTL_REMEMBER_LOGINS"  # `no`: asyncssh logs in each time
 _FORMAT = 1
 _LONGEST = 1 << 24  # bytes of the file
+_LOGS_S = 3600.0
 _HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9._:-]{0,255}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,127}")
 _HOST_KEY = re.compile(r"[a-z0-9@.-]{1,64} [A-Za-z0-9+/=]{16,8192}")
@@ -191,6 +192,7 @@ class Logins:
 
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         os.chmod(self._folder, 0o700)
+        self._tidy()
         nodes = self._from_disk()
         for name, memory in told.items():
             if memory is None:
@@ -203,6 +205,16 @@ class Logins:
         rows = {name: asdict(memory) for name, memory in nodes.items()}
         data = json.dumps({"format": _FORMAT, "nodes": rows}, indent=0).encode("ascii")
         write_beside(os.fsencode(f"{self._folder}/{self._name}"), data, mode=0o600)
+
+    def _tidy(self) -> None:
+        with os.scandir(self._folder) as found:
+            for path in [entry.path for entry in found if _is_old_log(entry, self._now())]:
+                os.unlink(path)
+
+
+def _is_old_log(entry: os.DirEntry[str], now: float) -> bool:
+    """What an `ssh` logged whose dasctl was killed before it could take the name away."""
+    return entry.name.count(".") == 2 and now - entry.stat(follow_symlinks=False).st_mtime > _LOGS_S
 
 
 def config_of_environment() -> Path | None:

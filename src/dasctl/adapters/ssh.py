@@ -58,7 +58,8 @@ class _Shared:
 class SshLinks:
     """ports.Links over SSH. `nodes` are those of the domain: jumps may name them.
 
-    May be used from several event loops one after the other, not at the same time.
+    May be used from several event loops one after the other, not at the same time. Without `repeat` nothing that is
+    remembered is used; what works is remembered all the same.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class SshLinks:
         payload: bytes | None = None,
         throttle: Throttle | None = None,
         early: EarlyLogins | None = None,
+        repeat: bool = True,
     ) -> None:
         self._nodes = nodes
         self._timeout_s = timeout_s
@@ -80,6 +82,7 @@ class SshLinks:
         self._helpers = Helpers(domain_root / ".dasctl")
         self._logins = Logins(domain_root, self._config)
         self._early = early
+        self._repeat = repeat
         self._host_keys = HostKeys(domain_root)
         self._shared: _Shared | None = None
 
@@ -92,7 +95,7 @@ class SshLinks:
     async def open(self, name: str, node: Node) -> AsyncIterator[StreamLink]:
         """A link to the helper on `node`; see ports.Links.open. A login that is remembered is repeated by `ssh`."""
         async with self._sharing() as shared, AsyncExitStack() as stack:
-            login = self._logins.remembered(name, node)
+            login = self._logins.remembered(name, node) if self._repeat else None
             attempt = None if login is None else await self._repeated(shared, name, login, stack)
             if attempt is None or attempt.link is None:
                 fresh = self._fresh(name, node, failed_after_s=None if attempt is None else attempt.took_s)
@@ -128,7 +131,8 @@ class SshLinks:
             yield link
 
     def _note(self, name: str, node: Node, *, failed: bool) -> Note | None:
-        if not self._logins.folder or self._logins.rests(name, node):
+        known = not self._repeat and self._logins.remembered(name, node) is not None
+        if known or not self._logins.folder or self._logins.rests(name, node):
             return None
         import_asyncssh()
         from dasctl.adapters.login_notes import Note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dasctl.core import requests
@@ -32,6 +33,7 @@ async def ping_node_ssh(ctx: Context, nodes: Sequence[str]) -> Outcome:
         latency = ctx.clock.monotonic() - sent
         return [_row(ctx, domain, node, link.greeting, answer, latency)]
 
+    ctx = replace(ctx, links=ctx.first_links or ctx.links)
     results = await on_nodes(ctx, domain, {name: [] for name in names}, ping)
     return summed_up("ping-node-ssh", results, changed=True)
 

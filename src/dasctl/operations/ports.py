@@ -236,6 +236,9 @@ class History(Protocol):
         `keep`: of how many of the last revisions the parts stay kept; None: of as many as the history was made with.
         """
 
+    def foreseen(self, revision: Revision) -> Revision:
+        """`revision` as `record` would record it now; nothing is written."""
+
     def acknowledged(self, instances: Iterable[str]) -> dict[str, Acknowledged]:
         """What these instances confirmed last; those that never did are absent."""
 
@@ -481,6 +484,7 @@ class Context:
     ask: Callable[[str], bool] | None = (
         None  # puts a question to a person, in any thread; None: nobody is there
     )
+    first_links: Links | None = None  # log in as if for the first time, where `links` may repeat what worked; None: they do
     members: Members | None = None  # for serve-members and member-key alone
     bundles: Bundles | None = None  # for export-sync-bundle alone
     backups: Backups | None = None  # for the commands of backups alone
