@@ -135,6 +135,18 @@ def test_without_a_target_it_goes_nowhere_and_says_what_deploys_it(world: World,
     assert entry(world) == Application(targets=["web1"], version="1")
 
 
+def test_a_cluster_without_instances_has_its_applications(world: World, war: Path) -> None:
+    said(world, "create-cluster late --config web-config")
+    assert said(world, "start-cluster late") == "no instances there: nothing to do\n"
+    assert said(world, "sync-cluster late") == "no instances there: nothing to do\n"
+    assert said(world, "restart-cluster late --rolling --quiet") == ""
+    said(world, f"deploy {war} --target late")
+    assert "shop" in said(world, "list-applications late")
+    assert "shop" not in said(world, "list-applications web")
+    assert [row["active"] for row in told(world, "list-applications late --long")["results"]] == [True]  # type: ignore[attr-defined]
+    assert "no revision changed what late gets" in said(world, "history late")
+
+
 def test_an_application_that_is_there_is_not_replaced_unasked(
     world: World, war: Path, tmp_path: Path
 ) -> None:

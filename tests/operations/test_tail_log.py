@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,19 @@ def test_a_log_that_is_not_there_is_told_where_nobody_waits_for_it(synced: World
     outcome = asyncio.run(tail_log(synced.context("tail-log"), ["web1"], show=Reader().show))
     assert outcome.warnings == ("web1: there is no such file in logs/",)
     assert outcome.exit_code == 0
+
+
+def test_what_is_told_comes_in_the_order_of_the_targets(synced: World) -> None:
+    class Late(MemoryLinks):
+        @asynccontextmanager
+        async def open(self, name: str, node: Any) -> AsyncIterator[Any]:
+            await asyncio.sleep(0.5 if name == "n1" else 0.0)
+            async with super().open(name, node) as link:
+                yield link
+
+    ctx = replace(synced.context("tail-log"), links=Late())
+    outcome = asyncio.run(tail_log(ctx, ["web"], show=Reader().show))
+    assert outcome.warnings == tuple(f"{name}: there is no such file in logs/" for name in ("web1", "web2"))
 
 
 def test_following_goes_on_through_a_rotation_until_it_is_interrupted(synced: World) -> None:

@@ -8,6 +8,12 @@ from dasctl.cli import past_screen, tables, text
 from dasctl.cli.dry_run_screen import dry_run_summary
 from dasctl.core.outcome import FAILED, REFUSED, SKIPPED, UNCHANGED, UNREACHABLE, Outcome, Result
 
+ON_INSTANCES = frozenset(
+    (
+        "sync-instance", "sync-cluster", "sync-domain", "start-instance", "start-cluster", "stop-instance", "stop-cluster",
+        "restart-instance", "restart-cluster",
+    )
+)  # fmt: skip
 SYNCHRONISING = frozenset(
     (
         "sync-instance", "sync-cluster", "sync-domain", "sync-local-instance", "deploy", "redeploy", "undeploy", "enable",
@@ -18,6 +24,8 @@ SYNCHRONISING = frozenset(
 
 def summary_of(outcome: Outcome) -> str:
     """What a person wants to know in one line; empty where the rows or notes say it all."""
+    if outcome.command in ON_INSTANCES and not (outcome.results or outcome.notes or outcome.error):
+        return "no instances there: nothing to do"
     if (
         outcome.command
         in (

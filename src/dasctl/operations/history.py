@@ -32,6 +32,8 @@ async def history(
     told = told_at(ctx, [revision.number for revision in revisions])
     still = frozenset(restorable(ctx)) if long else frozenset()
     rows = [_row(revision, told.get(revision.number, ()), long, still) for revision in revisions]
+    if targets and not rows and not notes:
+        notes = (f"no revision changed what {' '.join(targets)} gets",)
     if long and rows and not any(revision.number in still for revision in revisions):
         notes += ("none of these revisions can be brought back",)
     return summed_up("history", rows, changed=True, notes=notes)

@@ -17,12 +17,12 @@ from dasctl.operations.ports import Context
 
 
 async def list_applications(ctx: Context, targets: Sequence[str] = (), *, long: bool = False) -> Outcome:
-    """A row per application and version; with `targets` those alone that are deployed to one of their instances.
+    """A row per application and version; with `targets` those alone that are deployed to one of them, or of their instances.
 
     Versions that are active nowhere are told with `long`, or where an application is deployed nowhere.
     """
     domain = ctx.store.load()
-    wanted = set(target_names.resolve(domain, targets)) if targets else None
+    wanted = _wanted(domain, targets) if targets else None
     scan = ctx.repository.scan(domain, criterion=domain.domain.criterion)
     found = all_known(ctx, domain, {area.digest: area.data for area in scan.areas.values()})
     rows = [
@@ -36,11 +36,17 @@ async def list_applications(ctx: Context, targets: Sequence[str] = (), *, long: 
     return summed_up("list-applications", rows, changed=True, notes=notes)
 
 
+def _wanted(domain: Domain, targets: Sequence[str]) -> set[str]:
+    """The instances that are meant, and the clusters: one may have no instance yet."""
+    clusters = set(deploying.targets_of(domain, targets)) & {*domain.clusters}
+    return {*target_names.resolve(domain, targets), *clusters}
+
+
 def _rows(
     domain: Domain, known: Known, entry: Application, wanted: set[str] | None, *, long: bool
 ) -> Iterator[Result]:
     having = deploying.having(domain, entry)
-    if wanted is not None and not wanted & {*having}:
+    if wanted is not None and not wanted & {*having, *entry.targets}:
         return
     versions: list[str | None] = [
         *known.records,
@@ -49,11 +55,8 @@ def _rows(
     for version in versions:
         holders = deploying.active_at(domain, entry, version)
         there = [name for name, here in having.items() if here.version == version and here.enabled]
-        if (
-            wanted is not None
-            and not any(here.version == version for name, here in having.items() if name in wanted)
-            and not (long and version not in (None,))
-        ):
+        meant = {name for name, here in having.items() if here.version == version} | {*holders}
+        if wanted is not None and not (wanted & meant) and not (long and version is not None):
             continue
         if holders or long or (not having and version == entry.version):
             yield _row(domain, known, entry, version, holders, there)

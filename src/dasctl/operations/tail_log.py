@@ -52,9 +52,9 @@ async def tail_log(
     )  # fmt: skip
     rows = await _until_the_end(on_nodes(watched, domain, groups, tailing.node), gathering)
     rows = [_interrupted(row, follow) if row.error is INTERRUPTED else row for row in rows]
-    notes = () if names else ("no instances there",)
+    told = tailing.told(order) if names else ("no instances there",)
     data = {"followed": True} if follow else {}
-    return summed_up(COMMAND, rows, changed=True, notes=notes, warnings=tuple(tailing.warnings), data=data)
+    return summed_up(COMMAND, rows, changed=True, warnings=told, data=data)
 
 
 def _interrupted(row: Result, follow: bool) -> Result:
@@ -99,7 +99,11 @@ class Tailing:
     lines: int
     follow: bool
     patterns: list[str] | None
-    warnings: list[str]
+    warnings: list[tuple[str, str]]  # whose, and what
+
+    def told(self, order: Mapping[str, int]) -> tuple[str, ...]:
+        """The warnings in the order of the instances, not in that of the answers."""
+        return tuple(text for _, text in sorted(self.warnings, key=lambda one: order.get(one[0], -1)))
 
     async def node(self, node: str, link: Link, instances: Sequence[str]) -> list[Result]:
         """One result per instance, when its lines have been shown."""
@@ -138,7 +142,7 @@ class Tailing:
             problem = Problem(message=f"{name}: there is no such file in logs/ yet; it is waited for")
             self.gathering.trouble(node, name, problem)
         else:
-            self.warnings.append(f"{name}: there is no such file in logs/")
+            self.warnings.append((name, f"{name}: there is no such file in logs/"))
 
     def _tell(self, node: str, reply: Mapping[str, Any]) -> None:
         """What a later answer says of files that cannot be read."""
@@ -151,7 +155,7 @@ class Tailing:
                 problem = Problem(message=f"{name}: {item['path']} {item['message']}")
                 self.gathering.trouble(node, name, problem)
             else:
-                self.warnings.append(f"{name}: {item['path']} {item['message']}")
+                self.warnings.append((name, f"{name}: {item['path']} {item['message']}"))
 
 
 class _Telling:
