@@ -22,13 +22,19 @@ from dasctl.core import areas
 from dasctl.core.slices import ScanProblem
 from dasctl.remote.manifest import Entry, encode
 
+_HANDLES = 64  # folders in each other that are held open; deeper ones go by their path
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 @dataclass(slots=True, kw_only=True)
 class Level:
     """A folder that the walk is in. `missed`: names whose record does not hold any more, or that have none."""
 
     path: bytes
-    base: bytes  # for stat: absolute, ends with /
+    handle: (
+        int | None
+    )  # of the folder, for stat: it spares the kernel the way there, a fifth of the walk's time
+    base: bytes  # before the names that stat is given: nothing where there is a handle, otherwise absolute, ends with /
     names: Iterator[bytes]
     seen: set[bytes]
     known: IndexedFolder
@@ -72,23 +78,30 @@ class Walk:
 
     def over(self, area: bytes, seen: os.stat_result) -> Walked:
         """Walk the folder `area`. Raises Moved when something went away under the walk's feet."""
-        stack = self._entered(area, seen)
-        while stack:
-            level = stack[-1]
-            deeper = self._through(level)
-            if deeper is None:
-                self._leave(stack.pop())
-            else:
-                stack.extend(deeper)
+        stack = self._entered(area, seen, 0)
+        try:
+            while stack:
+                level = stack[-1]
+                deeper = self._through(level, len(stack))
+                if deeper is None:
+                    self._leave(stack[-1])
+                    _close(stack.pop())
+                else:
+                    stack.extend(deeper)
+        finally:
+            for level in stack:
+                _close(level)
         return self._found
 
-    def _through(self, level: Level) -> list[Level] | None:
+    def _through(self, level: Level, depth: int) -> list[Level] | None:
         """Take the folder's next names, up to one that is a folder itself; None at the end."""
-        lines, known, base, lstat = self._found.lines, level.known.files, level.base, os.lstat
+        lines, known, base, look, handle = (
+            self._found.lines, level.known.files, level.base, os.stat, level.handle,
+        )  # fmt: skip
         believe, missing = self._believe, (0, 0, 0, 0, -1, b"")
         for name in level.names:
             try:
-                seen = lstat(base + name)
+                seen = look(base + name, dir_fd=handle, follow_symlinks=False)
             except FileNotFoundError:
                 raise Moved from None
             except OSError as error:
@@ -106,12 +119,12 @@ class Walk:
                 lines.append(line)
                 level.hits += 1
                 continue
-            deeper = self._other(level, name, seen)
+            deeper = self._other(level, name, seen, depth)
             if deeper:
                 return deeper
         return None
 
-    def _other(self, level: Level, name: bytes, seen: os.stat_result) -> list[Level]:
+    def _other(self, level: Level, name: bytes, seen: os.stat_result, depth: int) -> list[Level]:
         """Whatever is not an unchanged file; returns the folder to go into."""
         path, mode = level.path + b"/" + name, seen.st_mode
         level.missed.add(name)
@@ -121,7 +134,7 @@ class Walk:
             self._found.wanted.append(Wanted(place=len(self._found.lines), path=path, seen=seen))
             self._found.lines.append(b"")
         elif stat.S_ISDIR(mode):
-            return self._entered(path, seen)
+            return self._entered(path, seen, depth)
         elif stat.S_ISLNK(mode):
             self._link(path, seen)
         else:
@@ -153,7 +166,7 @@ class Walk:
         else:
             self._found.lines.append(encode([Entry(path, "l", 0o777, 0, seen.st_mtime_ns, target)]))
 
-    def _entered(self, path: bytes, seen: os.stat_result) -> list[Level]:
+    def _entered(self, path: bytes, seen: os.stat_result, depth: int) -> list[Level]:
         base = self._root + b"/" + path + b"/"
         try:
             names = sorted(os.listdir(base))
@@ -166,9 +179,13 @@ class Walk:
         self._found.lines.append(b"d %o 0 %d - %s\0" % (mode, seen.st_mtime_ns, path))
         known = self._known.get(path)
         self._found.changed |= known is None
+        handle = _opened(base) if depth < _HANDLES else None
         return [
-            Level(path=path, base=base, names=iter(names), seen=set(names), known=known or IndexedFolder())
-        ]
+            Level(
+                path=path, handle=handle, base=base if handle is None else b"", names=iter(names), seen=set(names),
+                known=known or IndexedFolder(),
+            )
+        ]  # fmt: skip
 
     def _leave(self, level: Level) -> None:
         known, kept = level.known, level.known.files
@@ -180,6 +197,19 @@ class Walk:
             }
         self._found.changed |= level.hits != len(known.files) or level.left_out != known.left_out
         self._found.folders[level.path] = IndexedFolder(files=kept, left_out=level.left_out)
+
+
+def _opened(folder: bytes) -> int | None:
+    try:
+        return os.open(folder, _FOLDER)
+    except OSError:
+        return None  # by its path it is found, or missed, as it is then
+
+
+def _close(level: Level) -> None:
+    if level.handle is not None:
+        os.close(level.handle)
+        level.handle = None
 
 
 def record_of(path: bytes, digest: bytes, seen: os.stat_result) -> Record:

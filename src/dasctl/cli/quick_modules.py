@@ -18,8 +18,8 @@ from typing import Any
 
 # Those that the ones who import them at the start ask for nothing while they are imported themselves.
 _LATE = (
-    "base64", "fnmatch", "inspect", "linecache", "locale", "msgspec.inspect", "msgspec.toml", "msgspec.yaml", "ntpath",
-    "pkgutil", "platform", "shlex", "shutil", "tempfile", "textwrap", "traceback",
+    "asyncio.sslproto", "asyncio.staggered", "base64", "fnmatch", "inspect", "linecache", "locale", "msgspec.inspect",
+    "msgspec.toml", "msgspec.yaml", "ntpath", "pkgutil", "platform", "shlex", "shutil", "tempfile", "textwrap", "traceback",
 )  # fmt: skip
 _ALOUD = frozenset({"debug", "info"})  # what a logger that nobody has configured keeps to itself
 _lock = _thread.RLock()
