@@ -39,8 +39,7 @@ AT_THE_TOP = {"dasctl", "dasctl.__main__", "dasctl.errors", "dasctl.head_start",
 # What only other commands need, or faults, or nodes of which no login is remembered.
 NEVER = {
     "typer", "rich", "yaml", "ruamel.yaml", "asyncssh", "cryptography", "zipfile", "tarfile",
-    "ast", "base64", "ctypes", "decimal", "inspect", "ipaddress", "logging", "pkgutil", "platform", "random", "shutil",
-    "tempfile", "textwrap", "tokenize", "traceback", "uuid",
+    "ast", "ctypes", "decimal", "dis", "ipaddress", "lzma", "platform", "random", "string", "tokenize", "uuid",
 }  # fmt: skip
 
 
