@@ -356,6 +356,18 @@ def test_an_archive_that_is_refused_changes_nothing(world: World, war: Path) -> 
     said(world, f"redeploy {war} --max-size 10 --max-files 2")
 
 
+@pytest.mark.parametrize("kind", ["archive", "folder"])
+def test_nothing_is_no_application(world: World, war: Path, tmp_path: Path, kind: str) -> None:
+    """A build that failed in silence takes no server down."""
+    said(world, f"deploy {war} --target web")
+    nothing = tmp_path / "shop" if kind == "folder" else zipped(war, {})
+    nothing.mkdir() if kind == "folder" else None
+    shown = said(world, f"redeploy {nothing} --name shop", 1)
+    assert f"{nothing.name} is refused: there is nothing in it" in shown
+    assert has(world, "web1") == OLD
+    assert revisions(world)[-1] == "deployed shop 1 to web"
+
+
 def test_words_that_cannot_be(world: World, war: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     zipped(tmp_path / "-.war", OLD)

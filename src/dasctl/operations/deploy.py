@@ -14,7 +14,7 @@ from dasctl.core.domain import Application
 from dasctl.core.outcome import Outcome
 from dasctl.core.rolling import Rolling
 from dasctl.core.targets import fold
-from dasctl.errors import UsageError
+from dasctl.errors import ArchiveRefused, UsageError
 from dasctl.operations.deployed import Known, known, written
 from dasctl.operations.deploying import Change, Making, Running, Staged, carried_out
 from dasctl.operations.ports import Context
@@ -230,6 +230,11 @@ def _staged(making: Making, wanted: Wanted, version: str, file: Path, sha256: st
     ctx = making.ctx
     trial = making.folder / "trial"
     out = making.archives.unpack(file, trial, wanted.limits, on_bytes=told(ctx, "unpacking", file.name))
+    if next(trial.iterdir(), None) is None:
+        raise ArchiveRefused(
+            f"{wanted.source.name} is refused: there is nothing in it",
+            hint=f"nothing was changed; an application goes with `dasctl undeploy {wanted.name}`",
+        )
     making.unpacked[version] = trial
     return Staged(
         file=file,
