@@ -168,6 +168,12 @@ class StreamLink:
         else:
             self._before = payload
 
+    def go_on(self, helper: Shipping, *, sent: int, rest: bytes) -> None:
+        """`begin`, where somebody has begun already: `sent` bytes of the helper are on their way, `rest` is not."""
+        self._shipping = helper
+        self._bytes_sent += sent
+        self._write(rest)
+
     async def ask(
         self,
         header: Header,

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from dasctl.core.domain import Node
 
 SHORT_S = 0.005  # the longest round trip of a line on which `ssh` is the quicker one: it takes more of them
-LONG_S = 0.02  # what is longer than this is no short line on a busy machine either
 HOLDS_S = 7 * 86400.0  # then the line is measured anew
-RESTS_S = 3600.0  # before another look at what could not be repeated
+RESTS_S = 3600.0  # before another try at what `ssh` did not get through with
 _SETTLED_NS = (
     100_000_000  # a file that changed so shortly before we looked may change again without looking otherwise
 )
@@ -104,13 +103,12 @@ class Note:
         round_trip = measuring.result() if measured else None
         if round_trip is None or looks_of(path for path, _ in self._watched) != self._watched:
             return
-        repeatable = not self._failed and round_trip < SHORT_S
-        if not repeatable and not self._failed and round_trip < LONG_S:
-            return  # short, perhaps, and the processors were busy
-        self._logins.learn(
-            self._name, self._node, login if repeatable else None, self._watched,
-            for_s=HOLDS_S if repeatable else RESTS_S,
-        )  # fmt: skip
+        if self._failed:
+            self._logins.learn(self._name, self._node, None, self._watched, for_s=RESTS_S)
+        elif (
+            round_trip < SHORT_S
+        ):  # otherwise it is long, or the processors were busy: the next one measures again
+            self._logins.learn(self._name, self._node, login, self._watched, for_s=HOLDS_S)
 
 
 def configuration_files(config: Path | None) -> list[str] | None:

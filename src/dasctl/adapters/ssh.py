@@ -105,13 +105,15 @@ class SshLinks:
                     yield attempt.link
                 finally:
                     self._helpers.heard(name, attempt.link)
+                    if attempt.was_vain():  # the next time asyncssh finds out why
+                        self._logins.forget(name)
 
     async def _repeated(self, shared: _Shared, name: str, login: Login, stack: AsyncExitStack) -> Attempt:
         from dasctl.adapters.ssh_repeated import repeated
 
         async with self._limiter(shared, login.host, login.port, None):
             return await repeated(
-                self._logins, name, login, self._helper(name), stack,
+                self._logins, name, login, lambda: self._helper(name), stack,
                 timeout_s=self._timeout_s, throttle=self._throttle,
                 begun=self._early.take(name, login) if self._early is not None else None,
             )  # fmt: skip

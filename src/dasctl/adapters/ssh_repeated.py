@@ -7,11 +7,13 @@ What lives here: the time between the start of `ssh` and the first word of the h
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dasctl.adapters import ssh_program
+from dasctl.adapters.early_logins import Begun
 from dasctl.adapters.link import Peer, Shipping, StreamLink, no_answer
 from dasctl.adapters.logins import Login, Logins
 from dasctl.adapters.node_command import COMMAND
@@ -21,7 +23,7 @@ from dasctl.adapters.streams import OtherEnd, SocketStream
 if TYPE_CHECKING:
     from dasctl.adapters.throttle import Throttle
 
-_LOOK_S = 0.25  # between two looks at whether a node that says nothing has let us in
+_FIRST_LOOK_S, _LOOK_S = 0.02, 0.25  # between two looks at whether a node that says nothing has let us in
 _OWN_FAILURE = 255  # the exit status of `ssh` for a failure of its own
 
 
@@ -31,18 +33,24 @@ class Attempt:
 
     link: StreamLink | None
     took_s: float
+    running: Running | None = None
+
+    def was_vain(self) -> bool:
+        """Whether `ssh` has ended by itself before the helper spoke."""
+        spoken = self.link is not None and self.link.has_spoken
+        return not spoken and (self.running is None or self.running.child.process.poll() is not None)
 
 
 async def repeated(
     logins: Logins,
     name: str,
     login: Login,
-    helper: bytes | Shipping,
+    helper: Callable[[], bytes | Shipping],
     stack: AsyncExitStack,
     *,
     timeout_s: float,
     throttle: Throttle | None,
-    begun: Running | None,
+    begun: Begun | None,
 ) -> Attempt:
     """A link behind `login`, ended with `stack`. What is remembered of `name` is dropped where it does not work. `begun`: it
     runs already.
@@ -52,24 +60,31 @@ async def repeated(
     loop, peer = asyncio.get_running_loop(), peer_of(name, login)
     began = loop.time()
     try:
-        running = begun or ssh_program.started(login, logins.hosts_file(login), COMMAND, timeout_s=timeout_s)
+        running = begun.running if begun is not None else _started(logins, login, timeout_s)
     except OSError:
         logins.forget(name)
         return Attempt(link=None, took_s=0.0)
     stream = SocketStream(running.sock, _other_end(running))
     link = StreamLink(peer, stream, greeting_s=timeout_s, throttle=throttle)
     stack.push_async_callback(link.close)
-    link.begin(helper)
+    if begun is None:
+        link.begin(helper())
+    else:
+        link.go_on(begun.helper, sent=begun.sent, rest=begun.rest)
     try:
         async with asyncio.timeout(timeout_s):
             if await _is_through(running, stream):
-                return Attempt(link=link, took_s=loop.time() - began)
+                return Attempt(link=link, took_s=loop.time() - began, running=running)
     except TimeoutError as error:
         logins.forget(name)
         raise no_answer(peer, timeout_s) from error
     logins.forget(name)
     await link.close()
     return Attempt(link=None, took_s=loop.time() - began)
+
+
+def _started(logins: Logins, login: Login, timeout_s: float) -> Running:
+    return ssh_program.started(login, logins.hosts_file(login), COMMAND, timeout_s=timeout_s)
 
 
 def peer_of(name: str, login: Login) -> Peer:
@@ -82,10 +97,12 @@ async def _is_through(running: Running, stream: SocketStream) -> bool:
     """Wait until the node speaks, or has let us in and says nothing yet; False: `ssh` ended before that."""
     speaking = asyncio.ensure_future(stream.spoken())
     try:
+        look_s = _FIRST_LOOK_S
         while not speaking.done():
-            await asyncio.wait({speaking}, timeout=_LOOK_S)
-            if not speaking.done() and running.is_logged_in():
+            if running.is_logged_in():
                 return True
+            await asyncio.wait({speaking}, timeout=look_s)
+            look_s = min(look_s * 2, _LOOK_S)
         return speaking.result()
     finally:
         speaking.cancel()

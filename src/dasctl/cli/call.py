@@ -122,7 +122,7 @@ def _head_start(call: Call, settings: Settings) -> HeadStart | None:
     """What can be begun before all that a command needs is imported."""
     from dasctl.cli.quick import is_plain
 
-    if not is_plain(call):
+    if not is_plain(call) or settings.limit is not None:  # what goes out early asks no throttle
         return None
     from dasctl.adapters.quick_start import lean_msgspec
 
