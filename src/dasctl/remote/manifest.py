@@ -209,8 +209,8 @@ def apply(base: bytes, delta: bytes) -> bytes:
 
 def _replaced(base: bytes, texts: list[bytes]) -> bytes | None:
     """`base` with new lines for paths that it has, in its order, which is found out on the way; None: it is not so."""
-    pieces: list[bytes] = []
-    at = 0
+    pieces: list[bytes | memoryview] = []
+    at, rest = 0, memoryview(base)
     for text in texts:
         fields = text.split(b" ", 5)
         if text[:1] != b"+" or len(fields) != 6:
@@ -219,9 +219,11 @@ def _replaced(base: bytes, texts: list[bytes]) -> bytes | None:
         begin = base.rfind(b"\0", at, max(end, at)) + 1 or at
         if end < 0 or base.count(b" ", begin, end) != 4:
             return None  # it is not there, or behind us, or the end of another path that has a space
-        pieces += (base[at:begin], text[1:], b"\0")
+        if begin > at:
+            pieces.append(rest[at:begin])
+        pieces += (text[1:], b"\0")
         at = end + len(fields[5]) + 2
-    return b"".join([*pieces, base[at:]])
+    return b"".join([*pieces, rest[at:]])
 
 
 def _edited(text: bytes) -> bytes:

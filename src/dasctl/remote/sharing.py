@@ -134,7 +134,7 @@ def _in_instance(work: Work, wanted: dict[bytes, int]) -> Iterator[tuple[bytes, 
     same, ancestor = work.seen.same, work.ancestor
     for digest, line in _lines(work.kept.parts.values(), wanted):
         path = line.split(b" ", 5)[5]
-        if path in same and ancestor.get(path) == line:
+        if work.as_known or (path in same and ancestor.get(path) == line):
             yield digest, path
     for path, entry in work.seen.other.items():
         if entry.digest in wanted and entry.kind == "f":

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Checked = dict[tuple[str, str], tuple[str | None, list[tuple[bytes, bytes]] | None]]
 
 STILL_S = 1.0  # seconds after which what was seen of the disk is old; as much may pass within a commit
+FEW = 100  # lines that are looked up in a part rather than found in a table of all
 WAITING = (words.NEEDS, words.STAGED)
 
 
@@ -228,18 +229,20 @@ class Syncing:
         if work.place is not None and words.RELEASES not in work.areas:
             work.overlay = overlay.look(work.place, work.kept, work.digests, read_all, matches)
         work.seen = tree.Seen()
-        as_known = not read_all and work.plain() and work.is_as_known()
-        work.alike = as_known and work.same_parts()
-        if work.alike:
+        work.as_known = not read_all and work.plain() and work.is_as_known()
+        if work.as_known and work.same_parts():
             work.seen, work.plan, work.compared = tree.Seen(), compare.Plan(), None
             self._check_plan(work)
             return
-        work.ancestor = work.kept.ancestor()
-        wanted = work.ancestor
-        if work.kept.exceptions or work.overlay.lines or not work.same_parts():
-            wanted = work.overlay.over(work.wanted())
+        differing = work.changed() if work.plain() else None
+        if work.as_known and differing is not None and len(differing) <= FEW:
+            work.ancestor, wanted = work.narrowed(differing)
+        else:
+            wanted = work.ancestor = work.kept.ancestor()
+            if work.kept.exceptions or work.overlay.lines or not work.same_parts():
+                wanted = work.overlay.over(work.wanted())
         work.keep = work.nodes_own()
-        if as_known:
+        if work.as_known:
             work.seen.same = set(work.ancestor)
         elif work.place is not None:
             work.seen = tree.walk(
@@ -260,7 +263,7 @@ class Syncing:
             matches=matches,
             excluded=work.excluded(),
             keep=work.keep,
-            differing=work.changed() if work.plain() else None,
+            differing=differing,
         )
         if matches is not None:
             work.carry_exceptions(matches)
@@ -310,14 +313,8 @@ class Syncing:
         if any(work.sizes or work.plan.changes for work in self._open_works()):
             from dasctl.remote import sharing
 
-            self._spread()
             with sharing.Neighbours(self.node, self.domain, [work.name for work in self.works]) as neighbours:
                 sharing.stage_here(self.works, self._guarded, neighbours)
-
-    def _spread(self) -> None:
-        """Contents are looked for in all instances, those with nothing to do included."""
-        for work in self.works:
-            work.spread()
 
     def _receive(self, link: Link) -> bool:
         """Read content frames up to the end; True where contents came, and for so long that the disk has to be looked at
@@ -365,7 +362,6 @@ class Syncing:
         if work.sizes:
             from dasctl.remote import foreseeing
 
-            self._spread()
             lacking = foreseeing.foresee(self.works, work, self.node, self.domain)
         reply = report.report(work, [], "", self.most)
         reply["contents"] = lacking

@@ -5,7 +5,7 @@ What lives here: the value that the steps of a synchronisation hand on. What mus
 
 from __future__ import annotations
 
-from dasctl.remote import compare, guard, overlay, paths, state, tree, words
+from dasctl.remote import compare, guard, manifest, overlay, paths, state, tree, words
 from dasctl.remote.state import Failure
 
 TYPE_CHECKING = False
@@ -43,9 +43,8 @@ class Work:
         self.partial = request["only"] is not None or request["except"] is not None
         self.ancestor: dict[bytes, bytes] = {}
         self.seen = tree.Seen()
-        self.alike = (
-            False  # all is as it was and shall be: `ancestor` and `seen` are not filled before somebody asks
-        )
+        # The disk is what `kept.parts` say, all of it; then `ancestor` and `seen` hold no more than the plan needs.
+        self.as_known = False
         self.overlay = overlay.Overlay()
         self.plan = compare.Plan()
         # What `plan` was made of, where it was made of nothing else:
@@ -128,19 +127,24 @@ class Work:
         shared = self.seen.shared
         return tree.is_as_known(self.place.handles, areas, self.kept.parts.values(), shared)
 
+    def narrowed(self, differing: list[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+        """Path to line of what differs and of the folders that hold it, before and after. More a plan does not need where
+        the disk is as known and no path comes or goes."""
+        before: dict[bytes, bytes] = {}
+        for path, _line in differing:
+            for wanted in (path, path.rpartition(b"/")[0]):
+                for data in self.kept.parts.values() if wanted not in before else ():
+                    start, end = manifest.position(data, wanted)
+                    if start < end:
+                        before[wanted] = data[start : end - 1]
+        return before, {**before, **dict(differing)}
+
     def looks_as_before(self, wanted: dict[bytes, bytes]) -> bool:
         """Whether a further look has found what the last one found, so that its plan is the same."""
         if self.compared is None:
             return False
         ancestor, before, seen = self.compared
         return seen.equals(self.seen) and before == wanted and ancestor == self.ancestor
-
-    def spread(self) -> None:
-        """Fill `ancestor` and `seen`, where they were not needed so far: others look for contents there."""
-        if self.alike:
-            self.alike = False
-            self.ancestor = self.kept.ancestor()
-            self.seen.same = set(self.ancestor)
 
     def check_areas(self) -> None:
         """Raise Failure where the folder holds something else than the request is about: an instance of this name, or the
