@@ -102,9 +102,9 @@ def rollback(
     """Make an earlier revision's state the current one.
 
     That becomes a new revision, which is brought to the nodes. With targets only what is theirs comes back: their
-    applications, and the versions of those that others have too; their own config folders, their entries in domain.yaml.
-    What others have too (lib, docroot, common files) stays, and is named. What was edited in place since is a revision of its own first, so `rollback --to` that
-    one undoes the rollback.
+    applications, and the versions of those that others have too; their own config folders, their entries in
+    domain.yaml. What others have too (lib, docroot, common files) stays, and is named. What was edited in place since
+    is a revision of its own first, so `rollback --to` that one undoes the rollback.
 
         dasctl rollback --to 11
         dasctl rollback --to 11 web --dry-run
