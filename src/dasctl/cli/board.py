@@ -51,7 +51,10 @@ class Board:
         self._rows: dict[str, Row] = {}
         self._stations: dict[str, Station] = {}
         self._all = Pace()
-        self._pace, self._what_of_it = Pace(), ""  # of what the DAS itself is at
+        self._pace, self._own = (
+            Pace(),
+            (0, 0),
+        )  # of what the DAS itself is at: bytes that are done, and of how many
         self._sent = 0  # bytes, to all nodes
         self._lock = threading.Lock()
 
@@ -75,14 +78,12 @@ class Board:
                 self._flows(station, event)
 
     def _of_the_das(self, event: Event) -> None:
-        now, last = self._clock(), self._rows.get(DAS)
-        if last is None or (last.phase, self._what_of_it) != (event.phase, event.text):
-            self._pace, self._what_of_it = Pace(), event.text
-        self._pace.note(event.sent, now)
-        rate = self._pace.rate(now)
-        known = event.sent < event.total
-        words = moved(event.sent, event.total, rate, more=False) if known else _so_far(event.sent, rate)
-        self._rows[DAS] = Row(phase=event.phase, words=f"{event.text}  {words}".strip())
+        last = self._rows.get(DAS)
+        if last is None or (last.phase, last.words) != (event.phase, event.text):
+            self._pace = Pace()
+            self._rows[DAS] = Row(phase=event.phase, words=event.text)
+        self._own = event.sent, event.total
+        self._pace.note(event.sent, self._clock())
 
     def _flows(self, station: Station, event: Event) -> None:
         now, before = self._clock(), station.flow.sent
@@ -106,7 +107,9 @@ class Board:
 
     def _what(self, row: Row, now: float) -> str:
         station = self._stations.get(row.node)
-        if station is None or row.phase != "sending" or not station.flow.total:
+        if station is None:
+            return f"{text.plain(row.words)}  {self._what_of_the_das(now)}".strip()
+        if row.phase != "sending" or not station.flow.total:
             return text.plain(row.words)
         flow = station.flow
         words = moved(flow.sent, flow.total, flow.pace.rate(now), more=False)
@@ -115,6 +118,10 @@ class Board:
             if flow.files_total
             else words
         )
+
+    def _what_of_the_das(self, now: float) -> str:
+        (done, total), rate = self._own, self._pace.rate(now)
+        return moved(done, total, rate, more=False) if done < total else _so_far(done, rate)
 
     def total(self) -> str:
         """`3 of 8 nodes done, 1 failed, 12.3 MiB of 40.1 MiB, 4.1 MiB/s, 7 s left`; empty for one node alone."""
