@@ -105,9 +105,7 @@ class Note:
             return
         if self._failed:
             self._logins.learn(self._name, self._node, None, self._watched, for_s=RESTS_S)
-        elif (
-            round_trip < SHORT_S
-        ):  # otherwise it is long, or the processors were busy: the next one measures again
+        elif round_trip < SHORT_S:  # a busy machine's may seem long: the next one measures again
             self._logins.learn(self._name, self._node, login, self._watched, for_s=HOLDS_S)
 
 
