@@ -94,6 +94,18 @@ def test_a_moment_given_as_a_whole_number_keeps_the_chain_whole(history):
     assert history.verify() == 1
 
 
+def test_what_is_foreseen_is_what_is_recorded_then(history):
+    for number, numbered in [(1, None), (2, None), (7, 7)]:
+        if numbered is not None:
+            history.restart_at(numbered)
+        revision = replace(REVISION, when=1_700_000_000 + number)
+        foreseen = history.foreseen(revision)
+        assert history.foreseen(revision) == foreseen
+        assert history.head() is None or history.head().number < number
+        assert history.record(revision, {}) == foreseen
+        assert foreseen.number == number
+
+
 @pytest.mark.parametrize(
     "text", ["j\udcffrg \udc80", "日本", "two\nlines", "", "'; DROP TABLE revisions; --"]
 )

@@ -127,20 +127,20 @@ class SqliteHistory:
     def record(self, revision: Revision, parts: Mapping[str, bytes], *, keep: int | None = None) -> Revision:
         """See `ports.History`."""
         with self._writing() as database:
-            rows = _Rows(database)
-            last = rows("SELECT number, digest FROM revisions ORDER BY number DESC LIMIT 1", ())
-            number, previous = last[0] if last else (0, "")
-            following = max(number + 1, _setting(rows, "next", 1))
-            # A float as the database gives it back: the digest is made of its text.
-            sealed = replace(revision, number=following, when=float(revision.when)).sealed(previous)
+            sealed = _following(_Rows(database), revision)
             database.execute(INSERT_REVISION, _row(sealed))
             _keep(database, parts)
             database.executemany(
-                "INSERT INTO revision_parts VALUES (?, ?)", [(following, digest) for digest in parts]
+                "INSERT INTO revision_parts VALUES (?, ?)", [(sealed.number, digest) for digest in parts]
             )
             database.execute(FORGET_OLD, (self._kept if keep is None else max(keep, 1),))
             database.execute(FORGET_UNUSED)
         return sealed
+
+    def foreseen(self, revision: Revision) -> Revision:
+        """See `ports.History`."""
+        with self._reading() as rows:
+            return _following(rows, revision)
 
     def acknowledged(self, instances: Iterable[str]) -> dict[str, Acknowledged]:
         """See `ports.History`."""
@@ -397,6 +397,15 @@ def _make_tables(database: sqlite3.Connection) -> None:
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
+
+
+def _following(rows: _Rows, revision: Revision) -> Revision:
+    """`revision` with the next number, sealed onto the chain."""
+    last = rows("SELECT number, digest FROM revisions ORDER BY number DESC LIMIT 1", ())
+    number, previous = last[0] if last else (0, "")
+    following = max(number + 1, _setting(rows, "next", 1))
+    # A float as the database gives it back: the digest is made of its text.
+    return replace(revision, number=following, when=float(revision.when)).sealed(previous)
 
 
 def _setting(rows: _Rows, name: str, default: int) -> int:

@@ -48,15 +48,16 @@ class MemoryHistory:
     def record(self, revision: Revision, parts: Mapping[str, bytes], *, keep: int | None = None) -> Revision:
         if keep is not None:
             self._kept = max(keep, 1)
-        head = self.head()
-        number = max(head.number + 1 if head else 1, self._next)
-        sealed = replace(revision, number=number, when=float(revision.when)).sealed(
-            head.digest if head else ""
-        )
+        sealed = self.foreseen(revision)
         self._chain.append(sealed)
-        self._of_revision[number] = frozenset(parts)
+        self._of_revision[sealed.number] = frozenset(parts)
         self._keep(parts)
         return sealed
+
+    def foreseen(self, revision: Revision) -> Revision:
+        head = self.head()
+        number = max(head.number + 1 if head else 1, self._next)
+        return replace(revision, number=number, when=float(revision.when)).sealed(head.digest if head else "")
 
     def acknowledged(self, instances: Iterable[str]) -> dict[str, Acknowledged]:
         return {name: self._acknowledged[name] for name in instances if name in self._acknowledged}

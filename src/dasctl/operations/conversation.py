@@ -7,8 +7,9 @@ the order of things only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dasctl.core import requests, sending, verdicts
@@ -126,9 +127,8 @@ class Conversation:
         )
         self.ancestors.update(request.ancestors)
         courses[0].sent += len(request.body)
-        plan = await self._unasked(request.unasked)
         reply = await self.link.ask(
-            request.header, request.body, then=self._stream(courses, plan),
+            request.header, request.body, then=self._stream(courses, partial(self._unasked, request.unasked)),
             on_event=self._on_event, silence_s=run.ctx.patience_s,
         )  # fmt: skip
         self._judge(courses, reply)
@@ -167,18 +167,26 @@ class Conversation:
         offsets = sending.offsets(course.needs for course in courses)
         sizes = {digest: size for c in courses for digest, size in self._sizes(c, c.needs).items()}
         needed = {digest: sizes[digest] for digest in offsets}
-        plan = await self._plan(needed, offsets, as_they_are=await self._as_they_are(needed))
+        plain = await self._as_they_are(needed)
         reply = await self.link.ask(
             requests.envelope(words.CONTENTS, run.now.domain, self.node, run.now.revision.epoch),
-            then=self._stream(courses, plan, may_spread=True),
+            then=self._stream(
+                courses, partial(self._plan, needed, offsets, as_they_are=plain), may_spread=True
+            ),
             on_event=self._on_event, silence_s=run.ctx.patience_s,
         )  # fmt: skip
         self._judge(courses, reply)
 
     async def _stream(
-        self, courses: Sequence[Course], plan: Plan, *, may_spread: bool = False
+        self, courses: Sequence[Course], planned: Callable[[], Awaitable[Plan]], *, may_spread: bool = False
     ) -> AsyncIterator[bytes]:
-        """The frames of `plan` and the end; `may_spread`: over several channels, where that helps."""
+        """The frames of what is `planned` and the end; `may_spread`: over several channels, where that helps.
+
+        A node commits at an end at the earliest, so there is none before the revision is recorded. It looks at what it has
+        meanwhile.
+        """
+        await self.run.recorded()
+        plan = await planned()
         self.tried.update(item.digest for item in plan if item.base is not None)
         first, size = courses[0], sending.total(plan)
 

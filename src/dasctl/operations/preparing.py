@@ -41,15 +41,30 @@ async def prepare(
     instance is deleted; the run's options say what was agreed to.
     """
     now = await asyncio.to_thread(look)
-    expected = remembered(ctx, now.domain, names)
-    options = await consented(ctx, now, expected, names, options)
-    run = Synchronisation(
-        ctx=ctx, now=now, options=options, streams=_sending(ctx, now, options), deltas=Deltas(ctx.history.part),
-        acknowledging=Acknowledging(ctx.history),
-        expected=expected, override=override or {}, reload=reload, failed=frozenset(ctx.history.failures()),
-    )  # fmt: skip
-    await _ahead(run, names)
+    recording = _recording(now)
+    try:
+        expected = remembered(ctx, now.domain, names)
+        options = await consented(ctx, now, expected, names, options)
+        run = Synchronisation(
+            ctx=ctx, now=now, options=options, streams=_sending(ctx, now, options),
+            deltas=Deltas(ctx.history.part), acknowledging=Acknowledging(ctx.history), expected=expected,
+            override=override or {}, reload=reload, failed=frozenset(ctx.history.failures()), recording=recording,
+        )  # fmt: skip
+        await _ahead(run, names)
+    except DasctlError:
+        if recording is not None:
+            await recording  # who lets go of the lock has nothing under way
+        raise
     return run
+
+
+def _recording(now: Current) -> asyncio.Future[None] | None:
+    """The recording of a new revision, begun in a thread; None where there is nothing to record any more."""
+    if now.record is None:
+        return None
+    begun = asyncio.ensure_future(asyncio.to_thread(now.record))
+    begun.add_done_callback(lambda done: done.cancelled() or done.exception())  # it is asked for, or was told
+    return begun
 
 
 def _sending(ctx: Context, now: Current, options: SyncOptions) -> Sending:
@@ -66,9 +81,12 @@ def _definitions(domain: Domain) -> Iterable[bytes]:
 
 
 async def _ahead(run: Synchronisation, names: Sequence[str]) -> None:
-    """Make what first requests will need, while the links are still being opened."""
+    """Make what first requests will need, while the links are still being opened. Contents that are not kept yet are
+    weighed when they are.
+    """
     for order in await asyncio.to_thread(_orders, run, names):
-        await run.streams.plan(order)
+        if run.recording is None:
+            await run.streams.plan(order)
 
 
 def _orders(run: Synchronisation, names: Sequence[str]) -> list[Order]:
@@ -93,7 +111,8 @@ async def pass_over(
     """One pass over the nodes of `names`: `steps` on each, as soon as its link and the preparation are there.
 
     `together`: nobody commits before all have staged; then all nodes are at work at once, however many there are. What
-    the preparation raises is raised after the links are closed; no node has been asked for anything then.
+    the preparation raises is raised after the links are closed; no node has been asked for anything then. What recording
+    the revision raises, too: no node has been told to its end what it was asked for, and none has changed anything.
     """
     preparing = asyncio.ensure_future(preparation)
     groups = by_node(domain, names)
@@ -115,7 +134,17 @@ async def pass_over(
     if not preparing.done() and any(row.error is INTERRUPTED for row in rows):
         raise OperationFailed("interrupted before anything was sent", hint="run the command again")
     run = await preparing
+    if _broken_off(run, rows):
+        raise OperationFailed("interrupted before anything was sent", hint="run the command again")
+    await run.recorded()
     return run, written_down(run, rows)
+
+
+def _broken_off(run: Synchronisation, rows: Sequence[Result]) -> bool:
+    """Whether somebody interrupted the command while its revision was still being recorded."""
+    if run.recording is None or run.recording.done():
+        return False
+    return any(row.error is INTERRUPTED for row in rows)
 
 
 def written_down(run: Synchronisation, rows: list[Result]) -> list[Result]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from dasctl.core.definition import definition
 from dasctl.core.domain import FILE, Criterion, Domain
 from dasctl.core.slices import Scan, Slices
 from dasctl.core.stamps import Acknowledged, Revision
-from dasctl.errors import RepositoryError
+from dasctl.errors import HistoryError, RepositoryError
 from dasctl.operations.ports import Context
 from dasctl.remote.paths import printable
 
@@ -28,7 +28,11 @@ NAMED = 5  # of them in a message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Current:
-    """The domain, what each instance needs of it, and the revision that says so. `new`: recorded just now."""
+    """The domain, what each instance needs of it, and the revision that says so. `new`: recorded just now.
+
+    `record`: it is not yet. To be called once, in any thread; before it has returned, no node may commit this revision.
+    Raises FilesMoved, HistoryError, RepositoryError.
+    """
 
     domain: Domain
     slices: Slices
@@ -36,6 +40,19 @@ class Current:
     new: bool
     warnings: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()  # links that lead out: the repository holds what no node gets
+    record: Callable[[], None] | None = None
+
+
+class FilesMoved(RepositoryError):
+    """Files were changed before they could be kept; looking at the repository again may settle it."""
+
+    def __init__(self, paths: Collection[bytes]) -> None:
+        self.paths = paths
+        names = ", ".join(printable(path) for path in sorted(paths)[:NAMED])
+        super().__init__(
+            f"changed each time while they were read: {names}",
+            hint="run the command again when they rest, or exclude them under domain: exclude: in config/domain.yaml",
+        )
 
 
 def current(
@@ -46,19 +63,21 @@ def current(
     summary: str = EDITED_IN_PLACE,
     record: bool = True,
     publish: bool = True,
+    ahead: bool = False,
 ) -> Current:
     """Look at the repository; record a new revision if anything differs from the last one.
 
     The caller holds the lock, unless `record` is False: then a new revision is only thought of (`--dry-run`). `domain` is
-    what the caller has loaded already, and goes on with. Without `publish` nothing at all is written.
+    what the caller has loaded already, and goes on with. Without `publish` nothing at all is written. `ahead`: the caller
+    goes on before the revision is recorded, and sees to it that it is (`Current.record`).
     """
     given, domain = domain, domain or ctx.store.load()
     criterion = criterion or domain.domain.criterion
-    moved: Mapping[str, bytes] = {}
+    moved: Collection[bytes] = ()
     for _ in range(LOOKS):
         scan = ctx.repository.scan(domain, criterion=criterion)
         if (loaded := ctx.store.load()) != domain:  # it was edited meanwhile, and the scan is of the new one
-            moved = {"": areas.DEFINITION}
+            moved = (areas.DEFINITION,)
             domain = _as_given(given, loaded)
             continue
         found = slices_in(ctx, domain, scan, publish=publish)
@@ -66,20 +85,32 @@ def current(
         now = _compared(ctx, domain, found, head, summary)
         if not (now.new and record):
             return now
-        from dasctl.operations.keeping import keep_contents, needed  # of use to those alone who record
+        now = replace(now, revision=ctx.history.foreseen(_summed_up(ctx, now.revision, found, head)))
+        if ahead:
+            return replace(now, record=partial(_record, ctx, now, head))
+        try:
+            _record(ctx, now, head)
+        except FilesMoved as error:
+            moved, criterion = error.paths, "hash"
+        else:
+            return now
+    raise FilesMoved(moved)
 
-        moved = keep_contents(ctx, found, head)
-        if not moved:
-            revision = _summed_up(ctx, now.revision, found, head)
-            recorded = ctx.history.record(revision, found.repository, keep=domain.domain.revisions)
-            ctx.objects.collect(partial(needed, ctx, found))
-            return replace(now, revision=recorded)
-        criterion = "hash"
-    names = ", ".join(printable(path) for path in sorted(moved.values())[:NAMED])
-    raise RepositoryError(
-        f"changed each time while they were read: {names}",
-        hint="run the command again when they rest, or exclude them under domain: exclude: in config/domain.yaml",
-    )
+
+def _record(ctx: Context, now: Current, head: Revision | None) -> None:
+    """Keep the contents, then record the revision. Raises FilesMoved; HistoryError where it became another one."""
+    from dasctl.operations.keeping import keep_contents, needed  # of use to those alone who record
+
+    moved = keep_contents(ctx, now.slices, head)
+    if moved:
+        raise FilesMoved(moved.values())
+    recorded = ctx.history.record(now.revision, now.slices.repository, keep=now.domain.domain.revisions)
+    if recorded.standing != now.revision.standing:
+        raise HistoryError(
+            f"revision {now.revision.number} became {recorded.number}: the history was changed by somebody else",
+            hint="run the command again",
+        )
+    ctx.objects.collect(partial(needed, ctx, now.slices))
 
 
 def _as_given(given: Domain | None, loaded: Domain) -> Domain:
@@ -93,16 +124,19 @@ def _as_given(given: Domain | None, loaded: Domain) -> Domain:
 def _compared(ctx: Context, domain: Domain, found: Slices, head: Revision | None, summary: str) -> Current:
     """What was found: the revision `head`, or the new one that it makes, not recorded yet."""
     membership, epoch = config_id(domain), ctx.history.epoch()
-    told = {"warnings": told_of(found, refused=False), "refused": told_of(found, refused=True)}
+    told = partial(
+        Current, domain=domain, slices=found,
+        warnings=told_of(found, refused=False), refused=told_of(found, refused=True),
+    )  # fmt: skip
     if head is not None and (head.state, head.config_id, head.epoch) == (found.state, membership, epoch):
-        return Current(domain=domain, slices=found, revision=head, new=False, **told)
+        return told(revision=head, new=False)
     revision = Revision(
         number=head.number + 1 if head else 1, epoch=epoch, config_id=membership, who=ctx.who.user,
         host=ctx.who.host, when=ctx.clock.now(), command=ctx.who.command,
         summary=FIRST_SEEN if head is None and summary == EDITED_IN_PLACE else summary, state=found.state,
     )  # fmt: skip
     revision = revision.sealed(head.digest if head else "")
-    return Current(domain=domain, slices=found, revision=revision, new=True, **told)
+    return told(revision=revision, new=True)
 
 
 def _summed_up(ctx: Context, revision: Revision, found: Slices, head: Revision | None) -> Revision:

@@ -20,7 +20,7 @@ from dasctl.operations.consenting import mass_deletions
 from dasctl.operations.failing import nothing_failed, of_failed, remember, tolerance_of
 from dasctl.operations.ports import Context
 from dasctl.operations.preparing import Steps, pass_over, prepare
-from dasctl.operations.recording import Current, current, left_behind, remembered
+from dasctl.operations.recording import Current, FilesMoved, current, left_behind, remembered
 from dasctl.operations.synchronised import failed_fields
 from dasctl.operations.synchronising import Synchronisation
 
@@ -81,7 +81,13 @@ async def sync(
         ctx.repository.scan_ahead(domain, criterion=criterion or domain.domain.criterion)
         moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
         look = partial(
-            current, ctx, domain=domain, criterion=criterion, record=not dry_run, publish=not dry_run
+            current,
+            ctx,
+            domain=domain,
+            criterion=criterion,
+            record=not dry_run,
+            publish=not dry_run,
+            ahead=True,
         )
         steps = _with_diffs() if dry_run and diff else Synchronisation.node
         now, results = await synchronise(ctx, domain, names, options, look, reload=reload, steps=steps)
@@ -155,13 +161,19 @@ async def synchronise(
     left = list(names)
     for attempt in range(ATTEMPTS):
         preparation = prepare(ctx, look, left, options, override=override, reload=reload)
-        run, rows = await pass_over(ctx, domain, left, preparation, steps, together=options.held)
+        recording = not options.dry_run
+        try:
+            run, rows = await pass_over(ctx, domain, left, preparation, steps, together=options.held)
+        except FilesMoved:
+            if attempt:  # it has looked more than once
+                raise
+            look = partial(current, ctx, domain=domain, criterion="hash", record=recording, publish=recording)
+            continue
         options = run.options  # nobody is asked twice
         results.update({row.instance: failed_fields(row) for row in rows if row.instance})
         left = [name for name in left if not results[name].good] if run.streams.changed else []
         left = [name for name in left if results[name].status != SKIPPED]
         if not left or attempt == ATTEMPTS - 1:
             break
-        recording = not options.dry_run
         look = partial(current, ctx, domain=domain, criterion="hash", record=recording, publish=recording)
     return run.now, [results[name] for name in names]

@@ -6,6 +6,7 @@ What lives here: the values of the run, and the way of one node through it. What
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ class Synchronisation:
     reload: bool = True  # running servers whose config says how take over what has changed
     barrier: Barrier | None = None  # where all commit together
     failed: frozenset[str] = frozenset()  # instances that failed last: they may have staged something
+    recording: asyncio.Future[None] | None = None  # the revision is recorded meanwhile
 
     async def node(self, node: str, link: Link, instances: Sequence[str]) -> list[Result]:
         """Bring `instances` of `node` to the current revision; one result each, nothing raised but for the link."""
@@ -60,6 +62,11 @@ class Synchronisation:
             result_of(self, node, link, name, course, reloads.get(name), seconds)
             for name, course in courses.items()
         ]
+
+    async def recorded(self) -> None:
+        """Return when the revision and its contents are kept: before that no node may commit. Raises what `record` does."""
+        if self.recording is not None:
+            await asyncio.shield(self.recording)
 
     def first_want(self, name: str) -> Want:
         """What to ask of an instance at first: what it shall be, and where we believe it stands."""
