@@ -119,6 +119,25 @@ def test_modtimes_in_extra_fields_win(tmp_path: Path) -> None:
     assert (into / "ntfs").stat().st_mtime_ns == 1_600_000_002 * 10**9 + 123456700
 
 
+def test_backslashes_of_windows_part_folders(tmp_path: Path) -> None:
+    there = {"WEB-INF\\": b"", "WEB-INF\\web.xml": b"<web/>", "a\\b\\c.txt": b"c"}
+    file = zipped(
+        tmp_path / "x.zip",
+        *((info_of(name, mode=0, create_system=0), data) for name, data in there.items()),
+        (info_of("kept/a\\b", create_system=0), b"1"), (info_of("unix\\name"), b"2"),
+    )  # fmt: skip
+    archives.unpack(file, tmp_path / "x", LIMITS)
+    found = {str(path.relative_to(tmp_path / "x")) for path in (tmp_path / "x").rglob("*") if path.is_file()}
+    assert found == {"WEB-INF/web.xml", "a/b/c.txt", "kept/a\\b", "unix\\name"}
+
+
+@pytest.mark.parametrize("name", ["..\\x", "a\\..\\..\\x", "\\etc\\x"])
+def test_backslashes_of_windows_lead_nowhere(tmp_path: Path, name: str) -> None:
+    file = zipped(tmp_path / "x.zip", (info_of(name, create_system=0), b"x"))
+    with pytest.raises(ArchiveRefused, match=r"leads upwards|absolute"):
+        archives.unpack(file, tmp_path / "x", LIMITS)
+
+
 def test_names_are_bytes(tmp_path: Path) -> None:
     name = "stra\N{LATIN SMALL LETTER SHARP S}e"
     file = zipped(tmp_path / "a.zip", (info_of(name), b"1"), (info_of("Case"), b"2"), (info_of("case"), b"3"))

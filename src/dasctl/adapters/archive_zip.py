@@ -24,6 +24,7 @@ DIRECTORY_PER_FILE = (
 )
 LEAST_DIRECTORY = 1 << 20
 ENCRYPTED, STRONGLY_ENCRYPTED, UTF8 = 0x1, 0x40, 0x800  # flags
+DOS = 0  # and Windows
 UNIX, OSX = 3, 19  # systems whose modes are in the upper half of the attributes
 EXTENDED_TIMESTAMP, NTFS = 0x5455, 0x000A  # extra fields
 EPOCH_OF_NTFS_S = 11_644_473_600  # from 1601 to 1970
@@ -96,8 +97,16 @@ def _told(judge: Judge, why: str) -> Iterator[None]:
 
 
 def _name(info: ZipInfo) -> bytes:
-    """The bytes that stand in the archive: zipfile cuts names at a NUL, and takes what is not UTF-8 for code page 437."""
-    return info.orig_filename.encode("utf-8" if info.flag_bits & UTF8 else "cp437")
+    """The bytes that stand in the archive: zipfile cuts names at a NUL, and takes what is not UTF-8 for code page 437.
+
+    Some packers on Windows part folders by backslashes, which no name can have there; `unzip` reads them so, too. In code
+    pages of two bytes a backslash may be the half of a letter.
+    """
+    is_utf8 = bool(info.flag_bits & UTF8)
+    name = info.orig_filename.encode("utf-8" if is_utf8 else "cp437")
+    if info.create_system == DOS and b"/" not in name and (is_utf8 or name.isascii()):
+        return name.replace(b"\\", b"/")
+    return name
 
 
 def _kind(info: ZipInfo, name: bytes) -> tuple[str, int]:
