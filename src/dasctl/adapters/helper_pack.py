@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import marshal
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ FIRST = "first"  # what every request needs
 WORK = "work"  # a synchronisation that changes something
 REST = "rest"  # one that is out of the ordinary: held, thought of, of software
 CODE, SOURCES = "code", "sources"
+_DIGEST, _SIZE = 32, 8  # bytes of a SHA-256, and of a block's size
 
 # Where each request begins. `main` imports late; all else is followed from here.
 ROOTS = {
@@ -71,7 +72,7 @@ HOT = (
     "writing",
 )
 # What nearly each one executes that changes something.
-WORKING = ("dangers", "delta", "fresh", "mounts", "sharing", "space", "staging")
+WORKING = ("dangers", "delta", "fresh", "mounts", "sharing", "shifting", "space", "staging")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,16 +84,49 @@ class Piece:
 
 
 class HelperPack:
-    """Every piece that may be sent. `pieces` by form and request; `modules` unpacks what other pieces are made of."""
+    """Every piece that may be sent. `pieces` by form and request; `modules` unpacks what other pieces are made of.
 
-    def __init__(self, pieces: Mapping[str, Mapping[str, Piece]], modules: bytes) -> None:
-        self._pieces = pieces
-        self._modules = modules
+    `hot`: those that most commands need, by form and request; the others are there when `whole` was asked for.
+    """
+
+    def __init__(
+        self,
+        pieces: Mapping[str, Mapping[str, Piece]] | None,
+        modules: bytes | None,
+        *,
+        hot: Mapping[tuple[str, str], Piece] | None = None,
+        whole: Callable[[], HelperPack] | None = None,
+    ) -> None:
+        self._given = pieces, modules
+        self._hot = hot or {}
+        self._whole = whole
+
+    @cached_property
+    def _pieces(self) -> Mapping[str, Mapping[str, Piece]]:
+        pieces = self._given[0] if self._whole is None else self._all._pieces
+        assert pieces is not None
+        return pieces
+
+    @cached_property
+    def _modules(self) -> bytes:
+        modules = self._given[1] if self._whole is None else self._all._modules
+        assert modules is not None
+        return modules
+
+    @cached_property
+    def _all(self) -> HelperPack:
+        assert self._whole is not None
+        return self._whole()
 
     def piece(self, form: str, request: str, sent: frozenset[str]) -> Piece:
         """The modules for `request` without those that were sent."""
-        found = self._pieces[form].get(request) or self._pieces[form][""]
-        return found if not found.names & sent else self.of(form, found.names - sent)
+        found = self._hot.get((form, request))
+        if found is None:
+            found = self._pieces[form].get(request) or self._pieces[form][""]
+        left = found.names - sent
+        if not left:
+            return Piece(names=left, data=b"")
+        return found if len(left) == len(found.names) else self.of(form, left)
 
     def of(self, form: str, names: Iterable[str]) -> Piece:
         """These modules, as far as there are any of these names."""
@@ -204,8 +238,11 @@ def _stamp(folder: Path) -> bytes | None:
         own = [os.stat(file).st_mtime_ns for file in makers]  # noqa: PTH116
     except OSError:
         return None
-    told = repr((1, dasctl.__version__, bootstrap.magic(), str(folder), seen, own))
+    told = repr((2, dasctl.__version__, bootstrap.magic(), str(folder), seen, own))
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).digest()
+
+
+# The file: the stamp, then two blocks, each with its SHA-256 and its size in front: the hot pieces, and all of them.
 
 
 def _read(cache: Path, stamp: bytes) -> HelperPack | None:
@@ -213,17 +250,39 @@ def _read(cache: Path, stamp: bytes) -> HelperPack | None:
         data = memoryview(cache.read_bytes())
     except OSError:
         return None
-    size = len(stamp)
-    if data[:size] != stamp or data[size : 2 * size] != hashlib.sha256(data[2 * size :]).digest():
+    if data[: len(stamp)] != stamp:
         return None
-    pieces, modules = marshal.loads(data[2 * size :])
-    return HelperPack(
-        {
+    hot, rest = _block(data[len(stamp) :])
+    if hot is None:
+        return None
+
+    def whole() -> HelperPack:
+        block = _block(rest)[0]
+        if block is None:
+            return _kept(cache, stamp, _made(full=False))
+        pieces, modules = marshal.loads(block)
+        found = {
             form: {request: Piece(names=names, data=frame) for request, (names, frame) in of_form.items()}
             for form, of_form in pieces.items()
-        },
-        modules,
-    )
+        }
+        return HelperPack(found, modules)
+
+    found = {key: Piece(names=names, data=frame) for key, (names, frame) in marshal.loads(hot).items()}
+    return HelperPack(None, None, hot=found, whole=whole)
+
+
+def _block(data: memoryview) -> tuple[memoryview | None, memoryview]:
+    """The block that `data` begins with, None where it is damaged, and what follows."""
+    start = _DIGEST + _SIZE
+    end = start + int.from_bytes(data[_DIGEST:start], "big")
+    block = data[start:end]
+    sound = len(block) == end - start and data[:_DIGEST] == hashlib.sha256(block).digest()
+    return (block if sound else None), data[end:]
+
+
+def _as_block(value: Any) -> bytes:
+    data = marshal.dumps(value)
+    return b"".join((hashlib.sha256(data).digest(), len(data).to_bytes(_SIZE, "big"), data))
 
 
 def _kept(cache: Path, stamp: bytes, pack: HelperPack) -> HelperPack:
@@ -232,9 +291,14 @@ def _kept(cache: Path, stamp: bytes, pack: HelperPack) -> HelperPack:
         form: {request: (piece.names, piece.data) for request, piece in of_form.items()}
         for form, of_form in pack._pieces.items()
     }
-    data = marshal.dumps((pieces, pack._modules))
+    hot = {
+        (form, request): of_form[request]
+        for form, of_form in pieces.items()
+        for request in (FIRST, words.SYNC)
+    }
+    data = b"".join((stamp, _as_block(hot), _as_block((pieces, pack._modules))))
     try:
-        write_beside(os.fsencode(cache), b"".join((stamp, hashlib.sha256(data).digest(), data)), mode=0o600)
+        write_beside(os.fsencode(cache), data, mode=0o600)
     except OSError:
         pass
     return pack
