@@ -148,7 +148,14 @@ def moved_tree() -> Tree:
     return tree.file("config/a", b"one", 0o640, mtime=-4).file("lib/new/a", b"three")
 
 
-@pytest.mark.parametrize("step", ["first", "moved"])
+def renamed_tree() -> Tree:
+    """The same with a folder renamed, all that is in it as it was, and another file changed."""
+    tree = first_tree().without("docroot/deep").file("docroot/sub/moved/er/x", b"two", 0o444)
+    tree.folder("docroot/sub", 0o755, mtime=3).folder("docroot/sub/moved/er", 0o555, mtime=9)
+    return tree.link("docroot/sub/moved/link", b"er/x").file("config/a", b"other", 0o600, mtime=-5)
+
+
+@pytest.mark.parametrize("step", ["first", "moved", "renamed"])
 def test_killed_where_folders_are_placed_whole(tmp_path: Path, step: str) -> None:
     number = 0
     while True:
@@ -159,6 +166,9 @@ def test_killed_where_folders_are_placed_whole(tmp_path: Path, step: str) -> Non
         if step == "moved":
             assert das.one(tree)["verdict"] == "done"
             tree = moved_tree()
+        elif step == "renamed":
+            assert das.one(tree.folder("docroot/sub", 0o755))["verdict"] == "done"
+            tree = renamed_tree()
         if not killed_at(das, tree, number):
             break
         root = path / "web1"
@@ -173,5 +183,5 @@ def test_killed_where_folders_are_placed_whole(tmp_path: Path, step: str) -> Non
         assert {file.stat().st_nlink for file in files} == {1}, number
         for folder, _folders, _files in os.walk(root):
             os.chmod(folder, 0o755)
-    assert number > (25 if step == "moved" else 40)
+    assert number > {"first": 40, "moved": 25, "renamed": 15}[step]
     assert on_disk(path / "web1") == tree.entries

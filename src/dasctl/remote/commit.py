@@ -156,7 +156,7 @@ def _remove(disk: Disk, path: bytes) -> None:
         disk.unlink(path)
 
 
-def _rmdir(disk: Disk, path: bytes) -> None:
+def remove_folder(disk: Disk, path: bytes) -> None:
     import errno
 
     status = by_handle.lstat(disk.handles, path)
@@ -169,7 +169,7 @@ def _rmdir(disk: Disk, path: bytes) -> None:
             raise
 
 
-def _mkdir(disk: Disk, path: bytes) -> None:
+def make(disk: Disk, path: bytes) -> None:
     try:
         disk.mkdir(path)
     except FileExistsError:
@@ -235,8 +235,8 @@ ACTIONS: dict[str, Any] = {
     "move": _move,
     "link": _link,
     "remove": _remove,
-    "rmdir": _rmdir,
-    "mkdir": _mkdir,
+    "rmdir": remove_folder,
+    "mkdir": make,
     "place": _place,
     "touch": _touch,
     "folder": _folder,
@@ -360,7 +360,7 @@ def _merge(disk: Disk, problems: Problems, source: bytes, target: bytes) -> None
     while pending:
         source, target = pending.pop()
         try:
-            _mkdir(disk, target)
+            make(disk, target)
             names = by_handle.names(disk.handles, source)
         except OSError as error:
             problems.append((target, error.strerror or str(error)))
@@ -377,4 +377,16 @@ def _merge(disk: Disk, problems: Problems, source: bytes, target: bytes) -> None
                 problems.append((new, error.strerror or str(error)))
 
 
-MANY: dict[str, Any] = {"removes": _removes, "places": _places, "touches": _touches, "tree": _tree}
+def _shift(disk: Disk, problems: Problems, old: str, new: str, held: list[tuple[str, list[str]]]) -> None:
+    from dasctl.remote import shifting
+
+    shifting.carry_out(disk, problems, old, new, held)
+
+
+MANY: dict[str, Any] = {
+    "removes": _removes,
+    "places": _places,
+    "touches": _touches,
+    "tree": _tree,
+    "shift": _shift,
+}

@@ -24,7 +24,7 @@ def staged(work: Work, most: int) -> Reply:
     """The reply for an instance that has all that it needs; at most `most` changes are named. What is slow about the commit
     has been done by then."""
     if work.fresh is not None:
-        work.fresh.complete(work.plan, work.seen)
+        work.fresh.complete(work.doing, work.seen)
     return {
         "name": work.name, "verdict": words.STAGED, "at": work.kept.at, **report.counts(work),
         **report.changes(work, most),

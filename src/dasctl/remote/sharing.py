@@ -202,18 +202,18 @@ def _lay_out(work: Work) -> None:
     assert work.place is not None
     if work.fresh is None:
         work.fresh = Fresh(work.place)
-    work.fresh.lay_out(work.plan, work.seen)
+    work.fresh.lay_out(work.doing, work.seen)
 
 
 def _link_moved(work: Work) -> None:
     """A file that the plan removes and places elsewhere, with mode and modtime as they are, is linked, not copied."""
-    if work.reply is not None or not work.plan.remove or not work.fresh or not work.fresh.waiting:
+    if work.reply is not None or not work.doing.remove or not work.fresh or not work.fresh.waiting:
         return
     gone: dict[bytes, list[bytes]] = {}
-    for path in work.plan.remove:
+    for path in work.doing.remove:
         if path in work.seen.same:
             gone.setdefault(work.ancestor[path][: -len(path)], []).append(path)
-    for entry in work.plan.place:
+    for entry in work.doing.place:
         if entry.kind != "f" or entry.digest not in work.fresh.waiting:
             continue
         olds = gone.get(b"f %o %d %d %s " % (entry.mode, entry.size, entry.mtime, entry.digest))

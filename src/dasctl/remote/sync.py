@@ -231,7 +231,8 @@ class Syncing:
         work.seen = tree.Seen()
         work.as_known = not read_all and work.plain() and work.is_as_known()
         if work.as_known and work.same_parts():
-            work.seen, work.plan, work.compared = tree.Seen(), compare.Plan(), None
+            work.seen, work.compared = tree.Seen(), None
+            work.take_up(compare.Plan(), {})
             self._check_plan(work)
             return
         differing = work.changed() if work.plain() else None
@@ -254,7 +255,7 @@ class Syncing:
         if plain and work.looks_as_before(wanted):
             self._check_plan(work)
             return
-        work.plan = compare.plan(
+        plan = compare.plan(
             work.ancestor,
             wanted,
             work.seen,
@@ -265,6 +266,7 @@ class Syncing:
             keep=work.keep,
             differing=differing,
         )
+        work.take_up(plan, wanted)
         if matches is not None:
             work.carry_exceptions(matches)
         work.compared = (work.ancestor, wanted, work.seen) if plain else None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dasctl.remote.fresh import Fresh
+    from dasctl.remote.shifting import Shift
 
     Reply = dict[str, Any]
     Condition = Callable[[bytes], bool]
@@ -47,6 +48,8 @@ class Work:
         self.as_known = False
         self.overlay = overlay.Overlay()
         self.plan = compare.Plan()
+        self.shifts: list[Shift] = []  # folders that are renamed
+        self.doing = self.plan  # the plan without what they bring along
         # What `plan` was made of, where it was made of nothing else:
         self.compared: tuple[dict[bytes, bytes], dict[bytes, bytes], tree.Seen] | None = None
         self.fresh: Fresh | None = None  # what is made for the plan
@@ -138,6 +141,16 @@ class Work:
                     if start < end:
                         before[wanted] = data[start : end - 1]
         return before, {**before, **dict(differing)}
+
+    def take_up(self, plan: compare.Plan, wanted: dict[bytes, bytes]) -> None:
+        """This is to be done."""
+        self.plan = self.doing = plan
+        self.shifts = []
+        if self.as_known and plan.rmdir and plan.mkdir:
+            from dasctl.remote import shifting
+
+            self.shifts, self.doing = shifting.find(self, wanted)
+            self.origins.update(shifting.origins(self))
 
     def looks_as_before(self, wanted: dict[bytes, bytes]) -> bool:
         """Whether a further look has found what the last one found, so that its plan is the same."""

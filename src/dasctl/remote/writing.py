@@ -97,7 +97,7 @@ def _aside(place: state.Place, revision: int) -> str:
 
 def _operations(work: Work, aside: str) -> list[list[Any]]:
     """The journal of a plan."""
-    plan, text = work.plan, paths.printable
+    plan, text = work.doing, paths.printable
     placed: list[list[Any]] = []
     brought: set[bytes] = set()  # folders that are placed whole, and those in them
     dressed: set[bytes] = set()  # those that need no dressing any more
@@ -113,6 +113,7 @@ def _operations(work: Work, aside: str) -> list[list[Any]]:
     folders = [path for path in plan.folders if path not in dressed]
     return [
         *away,
+        *(["shift", text(shift.old), text(shift.new), shift.held] for shift in work.shifts),
         *_removals(plan.remove),
         *(["rmdir", text(path)] for path in reversed(plan.rmdir)),
         *(["mkdir", text(path)] for path in plan.mkdir if path not in brought),
