@@ -28,6 +28,8 @@ class SocketStream:
     def __init__(self, sock: socket.socket, other: OtherEnd) -> None:
         sock.setblocking(False)
         self._sock = sock
+        # For the loop, which describes a socket in words where it knows none yet.
+        self._number = sock.fileno()
         self._other = other
         self._loop = asyncio.get_running_loop()
         self._rest = memoryview(b"")  # what the kernel has not taken yet
@@ -64,7 +66,7 @@ class SocketStream:
         self._rest = memoryview(data)
         self._push()
         if self._rest:
-            self._loop.add_writer(self._sock, self._pushed)
+            self._loop.add_writer(self._number, self._pushed)
 
     async def drain(self) -> None:
         while self._rest and self._broken is None and not self._closed:
@@ -78,8 +80,8 @@ class SocketStream:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._loop.remove_reader(self._sock)
-            self._loop.remove_writer(self._sock)
+            self._loop.remove_reader(self._number)
+            self._loop.remove_writer(self._number)
             self._sock.close()  # what was not taken yet is of no interest any more
             self._rest = memoryview(b"")
             self._wake(self._readable)
@@ -95,18 +97,18 @@ class SocketStream:
     async def _until_readable(self) -> None:
         """Nothing is read while nobody asks: what is not taken makes the other end wait. For one who waits at a time."""
         self._readable = self._loop.create_future()
-        self._loop.add_reader(self._sock, self._wake, self._readable)
+        self._loop.add_reader(self._number, self._wake, self._readable)
         try:
             await self._readable
         finally:
             self._readable = None
             if not self._closed:
-                self._loop.remove_reader(self._sock)
+                self._loop.remove_reader(self._number)
 
     def _pushed(self) -> None:
         self._push()
         if not self._rest:
-            self._loop.remove_writer(self._sock)
+            self._loop.remove_writer(self._number)
             self._wake(self._writable)
 
     def _push(self) -> None:
