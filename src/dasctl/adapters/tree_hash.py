@@ -80,9 +80,8 @@ def hash_file(root: bytes, path: bytes) -> Hashed:
     """
     grows = True
     for _ in range(TRIES):
-        handle = _opened(root, path)
+        handle, before = _opened(root, path)
         try:
-            before = os.fstat(handle)
             digest, size = _digest(handle, before.st_size)
             after = os.fstat(handle)
         finally:
@@ -97,11 +96,8 @@ def _changing(root: bytes, path: bytes, *, grows: bool) -> Hashed:
     from dasctl.adapters.object_making import ObjectMaker  # most scans never need it
 
     if grows:
-        handle = _opened(root, path)
-        try:
-            before = os.fstat(handle)
-        finally:
-            os.close(handle)
+        handle, before = _opened(root, path)
+        os.close(handle)
         maker = ObjectMaker(root, root + b"/" + areas.OWN_FOLDER + b"/objects")
         digest = maker.snapshot(path, before.st_size)
         if digest is not None:
@@ -112,13 +108,14 @@ def _changing(root: bytes, path: bytes, *, grows: bool) -> Hashed:
     )
 
 
-def _opened(root: bytes, path: bytes) -> int:
-    """A handle of a file. Raises Moved where something else has taken its place."""
+def _opened(root: bytes, path: bytes) -> tuple[int, os.stat_result]:
+    """A handle of a file, and its stat. Raises Moved where something else has taken its place."""
     handle = os.open(root + b"/" + path, FLAGS)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    seen = os.fstat(handle)
+    if not stat.S_ISREG(seen.st_mode):
         os.close(handle)
         raise Moved
-    return handle
+    return handle, seen
 
 
 def _times(seen: os.stat_result) -> tuple[int, int, int]:
@@ -127,9 +124,11 @@ def _times(seen: os.stat_result) -> tuple[int, int, int]:
 
 def _digest(handle: int, size: int) -> tuple[bytes, int]:
     """SHA-256 in hex and the bytes read, up to the end of the file, wherever that is by now."""
-    digest = hashlib.sha256()
+    first = os.read(handle, min(size + 1, PIECE))
+    digest, total = hashlib.sha256(first), len(first)
+    if total == size:  # one more was asked for, so this is the end
+        return digest.hexdigest().encode("ascii"), total
     buffer = memoryview(bytearray(min(size + 1, PIECE)))
-    total = 0
     while count := os.readv(handle, [buffer]):
         digest.update(buffer[:count])
         total += count
