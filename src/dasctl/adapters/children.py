@@ -76,7 +76,8 @@ class Child:
             async with asyncio.timeout(patience_s):
                 await self.ended()
         except TimeoutError:
-            pass
+            self.process.kill()
+            await self.ended()  # killed: it takes no time, but that is others' time
         finally:
             self.kill()
 

@@ -122,6 +122,10 @@ def _other_end(running: Running) -> OtherEnd:
         return "\n".join(filter(None, (child.stderr_tail(), running.reason() if ended else "")))
 
     async def end() -> None:
-        running.kill()
+        child.process.kill()
+        try:
+            await child.ended()
+        finally:
+            running.kill()
 
     return OtherEnd(exit_status=exit_status, stderr_tail=stderr_tail, end=end)
