@@ -15,12 +15,22 @@ from pathlib import Path
 
 import pytest
 
+from dasctl.adapters.early_logins import EarlyLogins
 from dasctl.adapters.logins import Logins
 from dasctl.adapters.ssh import SshLinks
+from dasctl.adapters.store import YamlStore
 from dasctl.core.domain import Node
-from dasctl.errors import AuthenticationFailed, ChangedHostKey, LinkLost, NodeTimeout, NodeUnreachable
+from dasctl.errors import (
+    AuthenticationFailed,
+    ChangedHostKey,
+    ExitCode,
+    LinkLost,
+    NodeTimeout,
+    NodeUnreachable,
+)
 from dasctl.remote import frames
 from tests.contracts.shipping import standin_payload
+from tests.system.cluster import make_cluster
 from tests.system.conftest import node_of
 from tests.system.long_line import long_line
 from tests.system.sshd import Sshd, SshSetting, append
@@ -378,6 +388,47 @@ async def test_noise_of_login_scripts_is_heard_out(
     assert await repeats(tmp_path, node_of(server, ssh))
 
 
+# The command line begins logins before it has imported itself.
+
+
+def logins_at(server: Sshd) -> int:
+    return server.log.count("Accepted publickey")
+
+
+def test_one_login_a_synchronisation(tmp_path: Path, ssh: SshSetting, sshd_factory: Factory) -> None:
+    servers = [sshd_factory(), sshd_factory()]
+    cluster = make_cluster(tmp_path, ssh, servers)
+    for number in range(1, 6):
+        cluster.write("docroot/index.html", f"<h1>{number}</h1>\n")
+        cluster.json("sync-domain")
+        assert [logins_at(server) for server in servers] == [number, number]
+        assert (cluster.folder("web2") / "docroot/index.html").read_text() == f"<h1>{number}</h1>\n"
+
+
+def test_what_a_command_does_not_come_to_need_ends_unused(
+    tmp_path: Path, ssh: SshSetting, sshd_factory: Factory
+) -> None:
+    server = sshd_factory()
+    cluster = make_cluster(tmp_path, ssh, [server])
+    logins = Logins(cluster.root, ssh.config)
+    node = Node(host="127.0.0.1", port=server.port, user=server.user, key=str(ssh.key))
+    for _ in range(TRIES):
+        cluster.json("sync-domain")
+        if Logins(cluster.root, ssh.config).remembered("n1", node) is not None:
+            break
+    early = EarlyLogins()
+    early.begin(cluster.root, [("n1", node), ("n2", node)], timeout_s=30)
+    assert len(children()) == 1, "nothing is remembered of n2"
+    other = replace(logins.remembered("n1", node) or pytest.fail("forgotten"), user="somebody")
+    assert early.take("n1", other) is None
+    early.end()
+    assert not children()
+    seen = logins_at(server)
+    with YamlStore(cluster.root, sleep=time.sleep).domain_locked("a test", wait_s=0):
+        assert cluster.run("sync-domain").code == ExitCode.LOCKED
+    assert logins_at(server) == seen, "who has to wait for the lock logs in to nobody"
+
+
 # Ends.
 
 HOLDER = """
@@ -385,6 +436,7 @@ import asyncio, sys
 from pathlib import Path
 from tests.contracts.shipping import standin_payload
 from dasctl.adapters.ssh import SshLinks
+from dasctl.adapters.store import YamlStore
 from dasctl.core.domain import Node
 async def main(root, port, user, key):
     node = Node(host="127.0.0.1", port=int(port), user=user, key=key)

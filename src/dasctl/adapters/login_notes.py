@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dasctl.adapters.ssh_keys import Keys
     from dasctl.core.domain import Node
 
-SHORT_S = 0.005  # the longest round trip of a line on which `ssh` is the quicker one: it takes more of them
+SHORT_S = 0.01  # the longest round trip of a line on which `ssh` is as quick: it takes twice as many for a login
 HOLDS_S = 7 * 86400.0  # then the line is measured anew
 RESTS_S = 3600.0  # before another try at what `ssh` did not get through with
 _SETTLED_NS = (
