@@ -5,7 +5,6 @@ What lives here: which contents are new. What must not: how objects are made (`a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from dasctl.core.slices import Slices
@@ -16,8 +15,6 @@ from dasctl.remote.manifest import trimmed
 LARGE = (
     1 << 20
 )  # bytes of a content that is not packed at once where it replaces another: a delta of it will travel
-
-_CONTENT = re.compile(rb"(?:\A|\0)f [0-7]+ \d+ -?\d+ ([0-9a-f]{64}) ")
 
 
 def keep_contents(ctx: Context, found: Slices, head: Revision | None) -> dict[str, bytes]:
@@ -62,16 +59,21 @@ def needed(ctx: Context, found: Slices) -> Iterator[str]:
     """All contents that a kept revision or an acknowledged part has, those of `found`, and of the releases of software.
     Reads all kept parts.
     """
+    seen: set[bytes] = set()  # lines: revisions have most of theirs in common
     yield from found.definitions
     for data in found.repository.values():
-        yield from _contents_of(data)
+        yield from _contents_of(data, seen)
     for digest in ctx.history.parts():
         if digest not in found.repository:
-            yield from _contents_of(ctx.history.part(digest) or b"")
+            yield from _contents_of(ctx.history.part(digest) or b"", seen)
     for data in ctx.releases.manifests() if ctx.releases is not None else ():
-        yield from _contents_of(data)
+        yield from _contents_of(data, seen)
 
 
-def _contents_of(data: bytes) -> Iterator[str]:
-    for content in _CONTENT.findall(data):
-        yield content.decode("ascii")
+def _contents_of(data: bytes, seen: set[bytes]) -> Iterator[str]:
+    """The contents of the lines that were not seen yet."""
+    fresh = set(data.split(b"\0")) - seen
+    seen |= fresh
+    for line in fresh:
+        if line[:1] == b"f":
+            yield line.split(b" ", 5)[4].decode("ascii")
