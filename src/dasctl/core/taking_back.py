@@ -1,7 +1,7 @@
 """What of an earlier state is taken back for some instances, and what stays because others have it too.
 
-What lives here: the edits of domain.yaml, which files are whose, sentences about what stays. What must not: files
-(`restoring.py`), text.
+What lives here: the edits of domain.yaml, sentences about what stays. What must not: whose files are
+(`taking_files_back.py`), text.
 
 The rule: something is taken back where nobody else has it, now or then (`shared`: also where others have it). An
 application that others have too is taken back as far as its `targets`, `versions` and `disabled` name the instances, and as
@@ -10,34 +10,20 @@ far as they can have their version alone (`older_versions.py`). Who is in the cl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from dasctl.core import areas
-from dasctl.core.changes import Change, area_of, counted
-from dasctl.core.deploying import versions_at
-from dasctl.core.deployments import Deployments, is_known_at
+from dasctl.core.deploying import having
+from dasctl.core.deployments import is_known_at
 from dasctl.core.domain import Application, Domain
 from dasctl.core.edits import Drop, Edit, Put
 from dasctl.core.older_versions import CanBeHad, with_versions
-from dasctl.core.overlays import ConfigFolder
 from dasctl.core.targets import fold
-from dasctl.remote.manifest import Entry
-from dasctl.remote.paths import printable
 
 MEMBERSHIP = ("node", "cluster")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """The paths that are taken back, and a line for each thing that is not."""
-
-    paths: frozenset[bytes]
-    left: tuple[str, ...]
 
 
 def plain(struct: msgspec.Struct) -> dict[str, Any]:
@@ -132,9 +118,12 @@ class _DomainEdits:
         for name in dict.fromkeys((*self._now.applications, *self._then.applications)):
             here, there = self._now.applications.get(name), self._then.applications.get(name)
             if here != there:
-                self._application(name, here, there)
+                self._tell(name, self._application(name, here, there), there)
 
-    def _application(self, name: str, here: Application | None, there: Application | None) -> None:
+    def _application(
+        self, name: str, here: Application | None, there: Application | None
+    ) -> Application | None:
+        """Take it back as far as it can be; what becomes of it."""
         path = ("applications", name)
         own = {target for entry in (here, there) if entry for target in entry.targets if self._is_own(target)}
         # Versions and what is disabled can be an instance's where the target is its whole cluster.
@@ -143,19 +132,16 @@ class _DomainEdits:
         }
         if own and here is not None and there is None and own >= {*here.targets}:
             self._edits.append(Drop(path=path))
-        elif there is not None and own and (here is None or own >= {*here.targets}):
-            kept = there if own >= {*there.targets} else self._known(_of(there, said))
-            self._edits.append(Put(path=path, value=plain(kept)))
-        elif here is not None and (said or there is not None):
-            merged = self._known(_merged(here, there, said)) if said else here
-            merged = self._with_versions(name, merged, there, own)
-            if merged != here:
-                self._edits.append(Put(path=path, value=plain(merged)))
-            if there is not None and said and here.version != there.version and self._differs(merged, there):
-                others = fold(target for target in here.targets if target not in own)
-                self._left.append(f"the version of application {name}, which {others} has too")
-        elif here is None and there is not None:
-            self._gone(name, there)
+            return None
+        after = here
+        if there is not None and own and (here is None or own >= {*here.targets}):
+            after = there if own >= {*there.targets} else self._known(_of(there, said))
+        elif here is not None:
+            after = self._known(_merged(here, there, said)) if said else here
+            after = self._with_versions(name, after, there, own)
+        if after is not None and after != here:
+            self._edits.append(Put(path=path, value=plain(after)))
+        return after
 
     def _with_versions(
         self, name: str, entry: Application, there: Application | None, own: set[str]
@@ -165,10 +151,6 @@ class _DomainEdits:
         targets = [name for name in (*self._now.clusters, *self._now.instances) if name in own | self._names]
         can = partial(self._can_be_had, name)
         return with_versions(entry, there, (self._now, self._then), targets, can)
-
-    def _differs(self, entry: Application, there: Application) -> bool:
-        """Whether some of them will have another version than they had."""
-        return versions_at(self._now, entry, self._names) != versions_at(self._then, there, self._names)
 
     def _known(self, entry: Application) -> Application:
         """An application that says nothing of those who are, or belong to, none of its targets."""
@@ -182,15 +164,19 @@ class _DomainEdits:
             disabled=[name for name in entry.disabled if is_known_at(self._now, entry, name)],
         )
 
-    def _gone(self, name: str, there: Application) -> None:
-        """An application that these had together with others, and that nobody has any more."""
-        had = {
-            member
-            for target in there.targets
-            for member in ({target} & {*self._then.instances}) | {*self._then.members(target)}
-        }
-        if had & self._names:
-            self._left.append(f"application {name}, which {fold(sorted(had - self._names))} had too")
+    def _tell(self, name: str, after: Application | None, there: Application | None) -> None:
+        """What they will not have of it as they had it, since others have it too, or had."""
+        had, has = _versions(self._then, there), _versions(self._now, after)
+        mine = self._names & {*self._then.instances}
+        gone = {one for one in mine if one in had and one not in has}
+        more = {one for one in mine if one in has and one not in had}
+        other = {one for one in mine - gone - more if had.get(one) != has.get(one)}
+        if gone:
+            self._left.append(f"application {name}{_whose(had, self._names, 'had')}")
+        if more:
+            self._left.append(f"application {name}{_whose(has, self._names, 'has')}")
+        if other:
+            self._left.append(f"the version of application {name}{_whose(has, self._names, 'has')}")
 
     def _is_own(self, target: str) -> bool:
         """Whether a target stands for these instances alone."""
@@ -210,6 +196,16 @@ def _users(domain: Domain, config: str) -> set[str]:
 
 def _members(one: Domain, other: Domain, cluster: str) -> set[str]:
     return {*one.members(cluster), *other.members(cluster)}
+
+
+def _versions(domain: Domain, application: Application | None) -> dict[str, str | None]:
+    """Who gets an application, and which version of it."""
+    return {name: here.version for name, here in having(domain, application).items() if here.enabled}
+
+
+def _whose(found: Iterable[str], names: frozenset[str], verb: str) -> str:
+    others = sorted({*found} - names)
+    return f", which {fold(others)} {verb} too" if others else ", of which the entry is their whole cluster's"
 
 
 def _named(entry: Application) -> list[str]:
@@ -244,88 +240,6 @@ def _merged(here: Application, there: Application | None, own: set[str]) -> Appl
 def _joined(here: Sequence[str], then: Sequence[str], own: set[str]) -> list[str]:
     kept = [target for target in here if target not in own or target in then]
     return [*kept, *(target for target in then if target in own and target not in kept)]
-
-
-class _Whose:
-    """Which instances get which path of the repository, in one state of it."""
-
-    def __init__(self, domain: Domain, entries: Mapping[bytes, Entry]) -> None:
-        self._all = frozenset(domain.instances)
-        inside = [entry for path, entry in entries.items() if _is_config(path)]
-        self._folder = ConfigFolder(inside, domain)
-        self._by_layer: dict[bytes, set[str]] = {}
-        self._by_area: dict[bytes, set[str]] = {}
-        deployments = Deployments(domain)
-        for name in domain.instances:
-            for layer in self._folder.layers_of(name):
-                self._by_layer.setdefault(layer, set()).add(name)
-            for area in deployments.of(name).values():
-                self._by_area.setdefault(area.encode("utf-8", "surrogateescape"), set()).add(name)
-
-    def of(self, path: bytes) -> frozenset[str]:
-        area = area_of(path)
-        if area == areas.APPLICATIONS:
-            return self._all
-        if area.startswith(areas.APPLICATIONS + b"/"):
-            return frozenset(self._by_area.get(area, ()))
-        layer = self._folder.overlay_of(path) if area == areas.CONFIG else None
-        return self._all if layer is None else frozenset(self._by_layer.get(layer, ()))
-
-
-def _is_config(path: bytes) -> bool:
-    return path != areas.DEFINITION and (path == areas.CONFIG or path.startswith(areas.CONFIG + b"/"))
-
-
-def taken_of(
-    found: Sequence[Change],
-    names: frozenset[str],
-    now: tuple[Domain, Mapping[bytes, Entry]],
-    after: tuple[Domain, Mapping[bytes, Entry]],
-    *,
-    shared: bool = False,
-    foreign: Collection[bytes] = (),
-) -> Taken:
-    """Which of the changes back to the old state concern these instances alone.
-
-    `now` and `after` are the domains before and behind the edits, each with the entries that decide whose a file is;
-    `foreign`: areas of which nothing can come back, for they hold something else by now.
-    """
-    before, behind = _Whose(*now), _Whose(*after)
-    paths: set[bytes] = set()
-    left: dict[bytes, list[Change]] = {}
-    fresh = {change.path for change in found if change.new is not None and change.old is None}
-    for change in found:
-        if change.path == areas.DEFINITION:
-            continue
-        if _is_within(change.path, areas.INTERNAL):
-            # An archive that may be needed again harms nobody; beside another one of its version it is rubbish.
-            if (
-                change.new
-                and change.path in fresh
-                and (change.new.kind == "d" or change.path.rpartition(b"/")[0] in fresh)
-            ):
-                paths.add(change.path)
-            continue
-        users = before.of(change.path) | behind.of(change.path)
-        if users & names and (shared or users <= names) and area_of(change.path) not in foreign:
-            paths.add(change.path)
-        elif behind.of(change.path) & names and change.path not in (areas.APPLICATIONS, areas.CONFIG):
-            left.setdefault(area_of(change.path), []).append(change)
-    told = []
-    for area, inside in left.items():
-        others = _others(inside, names, before, behind)
-        why = f"which {others} has too" if others else "which holds another version now"
-        told.append(f"{counted(inside)} in {printable(area)}, {why}")
-    return Taken(paths=frozenset(paths), left=tuple(told))
-
-
-def _others(found: Sequence[Change], names: frozenset[str], *states: _Whose) -> str:
-    users = {name for change in found for state in states for name in state.of(change.path)}
-    return fold(sorted(users - names))
-
-
-def _is_within(path: bytes, folder: bytes) -> bool:
-    return path == folder or path.startswith(folder + b"/")
 
 
 def membership_told(now: Domain, then: Domain) -> list[str]:

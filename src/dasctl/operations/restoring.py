@@ -23,6 +23,7 @@ from dasctl.core.moves import Move, Touch
 from dasctl.core.older_versions import can_be_had, folders, of_other_versions
 from dasctl.core.patterns import Ignore
 from dasctl.core.restoring import Restoring, named, plan
+from dasctl.core.taking_files_back import taken_of
 from dasctl.errors import InvalidDomain, OperationFailed, RepositoryError
 from dasctl.operations.past import Past, content, past
 from dasctl.operations.ports import Context
@@ -128,7 +129,7 @@ def _for_some(
     text = _edited(ctx, then, edits)
     domain = ctx.store.parsed(text)
     found = changes.between(now.slices.repository, then.parts)
-    taken = taking_back.taken_of(
+    taken = taken_of(
         found, names, (now.domain, here), (domain, {**here, **then.entries}), shared=shared,
         foreign=of_other_versions(domain, old),
     )  # fmt: skip
