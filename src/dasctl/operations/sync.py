@@ -79,7 +79,8 @@ async def sync(
             only=only, exclude=exclude, together=together, yes=yes, verify=verify,
         )  # fmt: skip
         ctx.repository.scan_ahead(domain, criterion=criterion or domain.domain.criterion)
-        moved, last = left_behind(ctx, domain, names), remembered(ctx, domain, names)
+        moved = left_behind(ctx, domain, names)
+        last = remembered(ctx, domain, names) if dry_run else {}
         look = partial(
             current,
             ctx,
