@@ -224,7 +224,9 @@ def test_neighbours_of_another_domain_are_left_alone(tmp_path: Path) -> None:
     assert verdict_of(tmp_path, tree)["contents"] == [sha(b"1234")]
 
 
-def test_a_renamed_folder_is_linked_and_nothing_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alone", [True, False])
+def test_files_of_a_renamed_folder_are_kept_and_nothing_is_read(tmp_path: Path, alone: bool) -> None:
+    """The folder is renamed; where somebody else's file is about, the files are linked one by one."""
     das = Das(tmp_path)
     tree, later = Tree(), Tree()
     for number in range(50):
@@ -233,15 +235,19 @@ def test_a_renamed_folder_is_linked_and_nothing_is_read(tmp_path: Path) -> None:
     das.one(tree)
     root = tmp_path / "web1"
     inodes = {path.name: path.stat().st_ino for path in (root / "docroot/old").rglob("*") if path.is_file()}
+    if not alone:
+        (root / "lib/foreign").write_text("mine")
+        later.file("lib/foreign", b"ours", mtime=5)
     made: list[str] = []
     verdict = das.one(later, before=made.append)
-    assert (verdict["verdict"], das.trips, verdict["copied"]) == ("done", 1, 50)
+    assert (verdict["verdict"], das.trips, verdict["copied"]) == ("done", 1 if alone else 2, 50)
     assert on_disk(root) == later.entries
     found = {path.name: path.stat() for path in (root / "docroot/new").rglob("*") if path.is_file()}
     assert {name: status.st_ino for name, status in found.items()} == inodes
     assert {status.st_nlink for status in found.values()} == {1}
     # The lock and the journal are written, but no file is.
-    assert made.count("link") == 50 and made.count("create") < 6
+    assert made.count("link") == (0 if alone else 51) and made.count("create") < (6 if alone else 9)
+    assert made.count("rename") < 12
 
 
 def test_a_moved_file_with_another_modtime_is_copied(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Beside:
     def size(self, digest: bytes) -> int:
         return self._wanted[digest]
 
-    def take(self, digest: bytes, data: bytes) -> None:
+    def take(self, digest: bytes, data: bytes | memoryview) -> None:
         writing = staging.Writing(self.place, digest, self._wanted[digest], beside=True)
         try:
             writing.write(data)

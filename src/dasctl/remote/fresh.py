@@ -137,12 +137,12 @@ class Fresh:
 
     # -- contents arrive
 
-    def take(self, digest: bytes, data: bytes) -> None:
+    def take(self, digest: bytes, data: bytes | memoryview) -> None:
         """Make all files of a small content, whose bytes were verified. Raises OSError."""
         for entry in self.waiting.pop(digest, ()):
             self._write(entry, data)
 
-    def _write(self, entry: Entry, data: bytes) -> None:
+    def _write(self, entry: Entry, data: bytes | memoryview) -> None:
         path = entry.path
         name = self._name(path)
         self.place.disk.fill(PREFIX + name, data, entry.mode, entry.mtime)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
         def lacking(self) -> list[bytes]: ...
         def size(self, digest: bytes) -> int: ...
-        def take(self, digest: bytes, data: bytes) -> None: ...
+        def take(self, digest: bytes, data: bytes | memoryview) -> None: ...
         def hold(self, digest: bytes) -> None: ...
 
 
@@ -129,11 +129,11 @@ class _Receiving:
             if not takers or takers[0].size(digest) != raw:
                 continue
             if raw <= SMALL:
-                self._give(digest, _unpacked(piece, raw) if z else bytes(piece))
+                self._give(digest, _unpacked(piece, raw) if z else piece)
             else:
                 self._write_whole(digest, takers[0], _plain([bytes(piece)], bool(z)))
 
-    def _give(self, digest: bytes, data: bytes | None) -> None:
+    def _give(self, digest: bytes, data: bytes | memoryview | None) -> None:
         """A small content to all that lack it, if it is what it should be."""
         if data is None or self._hash(data).hexdigest().encode() != digest:
             return

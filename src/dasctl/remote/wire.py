@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, BinaryIO
 
-PIECE = 1 << 20  # bytes read at a time of a body
+PIECE = (
+    256 << 10
+)  # bytes read at a time of a body: they stay in the processor's cache while they are hashed and written
+WHOLE = 2 << 20  # bytes of a body that is read at once, where it is wanted as a whole
 
 
 class Gone(Exception):
@@ -55,7 +58,13 @@ class Link:
 
     def body(self) -> bytes:
         """The body of the current frame as a whole."""
-        return b"".join(self.pieces())
+        if not self._left:
+            return b""
+        data = self._reader.read(min(self._left, WHOLE))
+        if not data:
+            raise Gone
+        self._left -= len(data)
+        return b"".join([data, *self.pieces()]) if self._left else data
 
     def left(self) -> int:
         """Bytes of the current body that were not read."""
