@@ -39,6 +39,7 @@ class Derived(Base):
 
 
 assert compiled == [], compiled
+assert Base.__doc__, Base.__doc__
 value = Value(name="a", many=(1, 2))
 assert repr(value) == "Value(name='a', many=(1, 2), size=7)", repr(value)
 assert value == Value(name="a", many=(1, 2)) and value != Value(name="b") and value != 3

@@ -27,6 +27,11 @@ def test_naming_a_module_does_not_import_it() -> None:
     assert (
         said_by("""
 import asyncio, dataclasses, inspect, logging, pathlib, shutil, traceback
+from dasctl.cli.quick_classes import compile_late
+compile_late()
+@dataclasses.dataclass
+class Undocumented:
+    x: int = 1
 log = logging.getLogger("x")
 log.debug("unheard")
 async def nothing(): return pathlib.Path("/a").name

@@ -3,7 +3,8 @@
 A method is compiled when it is first called, and a constructor, which half of the classes need, when it was called so often
 that this pays: until then a general one sets the fields. Whatever that one does not expect, the compiled one judges.
 
-What lives here: that. What must not: anything that a class could notice, but the moment at which its methods are compiled.
+What lives here: that. What must not: anything that a class could notice, but the moment at which its methods are compiled,
+and that one without a docstring gets its bare name for one (its signature is what `inspect` would be imported for).
 """
 
 from __future__ import annotations
@@ -26,6 +27,16 @@ def compile_late() -> None:
     if sys.version_info[:2] in _KNOWN and made_at_once is not None:
         setattr(dataclasses, "_create_fn", _late(made_at_once))  # noqa: B010 (it is private)
         setattr(dataclasses, "_init_fn", _general(getattr(dataclasses, "_init_fn")))  # noqa: B009, B010
+        setattr(dataclasses, "_process_class", _named(getattr(dataclasses, "_process_class")))  # noqa: B009, B010
+
+
+def _named(process: Callable[..., type]) -> Callable[..., type]:
+    def processed(cls: type, *arguments: Any) -> type:
+        if not cls.__doc__:
+            cls.__doc__ = cls.__name__
+        return process(cls, *arguments)
+
+    return processed
 
 
 def _late(create: Callable[..., Callable[..., Any]]) -> Callable[..., Callable[..., Any]]:
