@@ -2,7 +2,7 @@
 
 import pytest
 
-from dasctl.core.lines import SHORT_S, WORTH, Ends, is_short, may_go_as_they_are
+from dasctl.core.lines import LONG_S, WORTH, Ends, is_short, may_go_as_they_are
 
 
 @pytest.mark.parametrize(
@@ -25,5 +25,5 @@ def test_only_where_much_goes_to_the_same_machine(das, node, size, plain):
 def test_a_line_of_one_machine_may_be_a_long_one_all_the_same():
     assert is_short(None)
     assert is_short(0.0001)
-    assert not is_short(SHORT_S)
+    assert not is_short(LONG_S)
     assert not is_short(0.04)

@@ -89,7 +89,7 @@ def test_others_get_them_packed(full, monkeypatch):
 
 
 def test_where_the_line_is_long_they_are_packed(full):
-    full.links.round_trip_s = 0.01
+    full.links.round_trip_s = 0.03
     assert full.run("sync-domain")[0] == 0
     assert whole(full)
     assert all(size < TEXT * 0.7 for size in sent(full).values())

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WORTH = 8 << 20  # bytes of contents: below, either way is as good, and nothing need be asked
-SHORT_S = 0.005  # a round trip from which on something lies between: a relay, a line that is throttled
+LONG_S = 0.02  # a round trip from which on a line counts as long: less is also what a busy machine takes for its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,5 +38,8 @@ def may_go_as_they_are(ends: Ends, size: int) -> bool:
 
 
 def is_short(round_trip_s: float | None) -> bool:
-    """Whether a line within one machine is no more than that. None: it could not be measured, and is believed."""
-    return round_trip_s is None or round_trip_s < SHORT_S
+    """Whether a line is a short one. None: it could not be measured, and is taken for one.
+
+    Between two ends on one machine there may be a long one all the same: a relay, something that delays.
+    """
+    return round_trip_s is None or round_trip_s < LONG_S

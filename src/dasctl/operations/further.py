@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from dasctl.core import requests, sending
+from dasctl.core.lines import is_short
 from dasctl.core.sending import Plan, Progress
 from dasctl.errors import DasctlError
 from dasctl.operations.contents import END, OnSent
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from dasctl.operations.conversation import Conversation, Course
 
 WORTH = 8 << 20  # bytes to send: below, opening costs more than it brings
-LONG_S = 0.02  # a round trip from which on a line counts as long
 CHANNELS = 4  # besides the first one; sshd's MaxSessions is 10
 
 
@@ -56,8 +56,7 @@ async def frames(
 async def _is_worth_it(talk: Conversation, plan: Plan) -> bool:
     if sending.total(plan) < WORTH:
         return False
-    round_trip = await talk.link.measure()
-    return round_trip is not None and round_trip >= LONG_S
+    return not is_short(await talk.link.measure())
 
 
 async def _carried(talk: Conversation, courses: Sequence[Course], share: Plan, on_sent: OnSent) -> Plan:
