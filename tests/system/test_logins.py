@@ -355,6 +355,19 @@ async def test_a_link_that_breaks_is_lost_with_the_words_of_ssh(
             await link.ask({"op": "slow", "beats": 100, "seconds": 0.1})
 
 
+async def test_a_node_that_falls_silent_is_noticed(
+    tmp_path: Path, sshd_factory: Factory, ssh: SshSetting
+) -> None:
+    server = sshd_factory()
+    await remembered(tmp_path, node_of(server, ssh))
+    async with links_of(tmp_path, timeout_s=1).open("n1", node_of(server, ssh)) as link:
+        await link.ask({"op": "ping"})
+        server.hang()
+        with pytest.raises(LinkLost, match="not responding"):
+            await link.ask({"op": "ping"})
+    assert not children()
+
+
 async def test_an_ssh_that_cannot_is_left_alone(
     tmp_path: Path, sshd_factory: Factory, ssh: SshSetting, monkeypatch: pytest.MonkeyPatch
 ) -> None:

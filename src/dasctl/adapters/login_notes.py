@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from dasctl.adapters.ssh_keys import Keys
     from dasctl.core.domain import Node
 
-SHORT_S = 0.01  # the longest round trip of a line on which `ssh` is as quick: it takes twice as many for a login
+SHORT_S = (
+    0.01  # the longest round trip of a line on which `ssh` is as quick: it takes twice as many for a login
+)
 HOLDS_S = 7 * 86400.0  # then the line is measured anew
 RESTS_S = 3600.0  # before another try at what `ssh` did not get through with
 _SETTLED_NS = (
@@ -113,7 +115,7 @@ def configuration_files(config: Path | None) -> list[str] | None:
     """All files, and folders of files, that the configuration is read from. None: it follows from more than its files."""
     try:
         return list(dict.fromkeys(name for path in configurations(config) for name in _read_with(path, 0)))
-    except _Unclear:
+    except (_Unclear, OSError, ValueError, RuntimeError):  # asyncssh says what is wrong with it
         return None
 
 
@@ -167,7 +169,10 @@ def _included(said: str, depth: int) -> Iterator[str]:
 
 def _is_private(key: Path) -> bool:
     """`ssh` uses no key of ours that others may read."""
-    seen = key.stat()
+    try:
+        seen = key.stat()
+    except OSError:
+        return False
     return seen.st_uid != os.getuid() or not seen.st_mode & 0o077
 
 
@@ -176,8 +181,8 @@ def login_of(
 ) -> Login | None:
     """What `ssh` is to be told to log in as `connection` did; None where that cannot be said."""
     shown, program = connection.get_server_host_key(), _program()
-    said = route.options.config.get_options(False)
-    options = _options(said)
+    said = getattr(route.options.config, "get_options", None)
+    options = _options(said(False)) if said is not None else None
     if shown is None or program is None or options is None:
         return None
     trusted = host_keys.known(route.alias, "", route.port, route.known_files).trusted
