@@ -55,14 +55,20 @@ def whole(digest: str, size: int, packed: int, offset: int = 0) -> Item:
     What part of the packed bytes lies behind an offset is not known without reading: the raw share stands for it. The last
     piece is sent even to a node that has it: a helper that was killed before it could give a complete content its name.
     """
-    start = min(offset, max(size - 1, 0)) // PIECE * PIECE
+    start = _start(size, offset)
     travels = packed if not start else packed * (size - start) // size
     return Item(digest=digest, size=size, offset=start, travels=travels)
 
 
 def as_it_is(digest: str, size: int, offset: int = 0) -> Item:
     """The same for a content that is not packed on the way."""
-    return whole(digest, size, size, offset)._replace(as_it_is=True)
+    start = _start(size, offset)
+    return Item(digest, size, start, None, size - start, True)
+
+
+def _start(size: int, offset: int) -> int:
+    """Where the piece begins in which `offset` lies; the last one, where that is the end."""
+    return min(offset, max(size - 1, 0)) // PIECE * PIECE
 
 
 def runs(plan: Plan) -> list[Plan]:
