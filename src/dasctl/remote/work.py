@@ -134,12 +134,15 @@ class Work:
         """Path to line of what differs and of the folders that hold it, before and after. More a plan does not need where
         the disk is as known and no path comes or goes."""
         before: dict[bytes, bytes] = {}
-        for path, _line in differing:
-            for wanted in (path, path.rpartition(b"/")[0]):
-                for data in self.kept.parts.values() if wanted not in before else ():
-                    start, end = manifest.position(data, wanted)
+        paths_wanted = {path for path, _line in differing}
+        paths_wanted |= {path.rpartition(b"/")[0] for path in paths_wanted}
+        for name, data in self.kept.parts.items():
+            root = paths.from_printable(name)
+            for path in paths_wanted:
+                if path == root or path.startswith(root + b"/"):
+                    start, end = manifest.position(data, path)
                     if start < end:
-                        before[wanted] = data[start : end - 1]
+                        before[path] = data[start : end - 1]
         return before, {**before, **dict(differing)}
 
     def take_up(self, plan: compare.Plan, wanted: dict[bytes, bytes]) -> None:
