@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from dasctl.adapters import object_form
@@ -48,7 +47,7 @@ class MemoryObjects:
             old, new = self._content(base), self._content(digest)
         except ObjectLost:
             return None
-        made = zlib.compress(delta(old, new), 6)
+        made = packing.packed_delta(delta(old, new))
         return made if len(made) < self.packed_size(digest) else None
 
     def collect(self, needed: Callable[[], Iterable[str]]) -> int:

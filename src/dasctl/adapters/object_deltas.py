@@ -22,7 +22,6 @@ from dasctl.adapters.beside import write_beside
 SMALLEST = 4 << 10  # bytes of a content: below, the whole is as good
 LARGEST = 1 << 30
 IN_MEMORY = 16 << 20  # bytes of a content; larger ones are unpacked into a file and mapped
-LEVEL = 6  # of zlib: made once, sent to many
 KEPT = 256 << 20  # bytes of deltas; beyond, the oldest go
 
 Content = Callable[[str], Iterable[bytes]]
@@ -80,13 +79,14 @@ class DeltaFolder:
         self, base: str, digest: str, sizes: tuple[int, int], content: Content, as_it_is: AsItIs
     ) -> bytes:
         from dasctl.core.delta import delta  # most commands make none
+        from dasctl.core.packing import packed_delta
 
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         with (
             self._whole(base, sizes[0], content, as_it_is) as old,
             self._whole(digest, sizes[1], content, as_it_is) as new,
         ):
-            return zlib.compress(delta(old, new), LEVEL)
+            return packed_delta(delta(old, new))
 
     @contextmanager
     def _whole(
