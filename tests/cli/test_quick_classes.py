@@ -61,7 +61,7 @@ class Plain:
     three: list = field(default_factory=lambda: [3])
 
 
-for number in range(30):  # the general constructor, then the compiled one
+for number in range(250):  # the general constructor, then the compiled one
     assert Plain(number) == Plain(one=number, two=2, three=[3]), number
     assert Plain(number, [], two=4) == Plain(two=4, three=[], one=number), number
     for wrong in (lambda: Plain(), lambda: Plain(1, one=1), lambda: Plain(1, [], 3), lambda: Plain(1, four=4)):
