@@ -6,6 +6,8 @@ What lives here: the length of the line. What must not: how a session becomes a 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -24,6 +26,7 @@ MOST_LOOKS = (
 STEADY = 1.5  # times the shortest: looks that are no further apart agree
 LIMIT_S = 2.0  # for all of them together
 _SHORT_S = 0.005  # no line as short as this one is worth another look
+_TCP_INFO, _MIN_RTT = 256, 148  # bytes to ask for; where tcpi_min_rtt stands in Linux's struct tcp_info
 KEEPALIVE = b"keepalive@openssh.com"  # a global request that every server answers, if only with a failure
 
 
@@ -58,6 +61,19 @@ class SshLine:
     def link(self) -> AbstractAsyncContextManager[StreamLink]:
         """See link.Line.link."""
         return self.opened()
+
+
+def kernels_round_trip_s(connection: asyncssh.SSHClientConnection) -> float | None:
+    """The shortest that the kernel has seen: busy processors do not lengthen it. But it ends at the next host that takes
+    part in TCP, such as a tunnel's. None where it cannot be known.
+    """
+    sock = connection.get_extra_info("socket")
+    try:
+        told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO)
+        (microseconds,) = struct.unpack_from("=I", told, _MIN_RTT)
+    except (AttributeError, OSError, struct.error):
+        return None
+    return microseconds / 1e6 if microseconds < 0xFFFFFFFF else None
 
 
 def _agree(seconds: list[float]) -> bool:
