@@ -65,7 +65,7 @@ def begin(
         begun.repository.scan_ahead(domain, criterion=domain.domain.criterion)
         nodes = [(name, domain.nodes[name]) for name in names]
         begun.logins.begin(root, nodes[:parallel], timeout_s=timeout_s)
-    except (DasctlError, OSError):
+    except Exception:  # whatever it is, the ordinary way meets it again, and says it
         begun.drop()
         return None
     return begun
