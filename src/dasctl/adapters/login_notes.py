@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dasctl.adapters.logins import Login, Logins, looks_of
 from dasctl.adapters.ssh_connect import Route, as_host_key, configurations
 from dasctl.adapters.ssh_line import kernels_round_trip_s
+from dasctl.core.lines import LONG_S
 
 if TYPE_CHECKING:
     import asyncssh
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 SHORT_S = (
     0.01  # the longest round trip of a line on which `ssh` is as quick: it takes twice as many for a login
 )
-SURELY_SHORT_S = 0.03  # the same where the kernel has seen a short one: only a tunnel could make it longer
 HOLDS_S = 7 * 86400.0  # then the line is measured anew
 RESTS_S = 3600.0  # before another try at what `ssh` did not get through with
 _LOOKS, _PAUSE_S = 10, 0.03
@@ -98,7 +98,8 @@ class Note:
         if far is not None and far >= SHORT_S:
             yield
             return
-        measuring = asyncio.ensure_future(_measured(link, SHORT_S if far is None else SURELY_SHORT_S))
+        # Where the kernel has seen a short line, only a tunnel could make it longer: what is long has further channels.
+        measuring = asyncio.ensure_future(_measured(link, SHORT_S if far is None else LONG_S))
         try:
             yield
             if link.has_spoken:
