@@ -6,7 +6,6 @@ What lives here: what must hold for every command line. What must not: commands.
 from __future__ import annotations
 
 import errno
-import gc
 import io
 import os
 import signal
@@ -25,16 +24,10 @@ AT_WORK = "dasctl-at-work"  # as adapters/threads.py names them, which is not im
 COMPLETION = "_DASCTL_COMPLETE"  # set by the shell's completion function
 
 
-# Imports make some 100,000 objects that stay; with Python's threshold of 700 the collector walks them again and again,
-# for 20 ms of a start.
-COLLECT_AFTER = 50_000
-
-
 def main() -> None:
     """Run the command line of this process, and end it with the exit code."""
     # Ctrl-C while modules are imported or results written needs no words; the operation itself catches it (`wiring.py`).
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    gc.set_threshold(COLLECT_AFTER, 20, 50)
     from dasctl.cli.quick_modules import import_late
 
     import_late()  # before anything imports what it leaves for later
