@@ -484,7 +484,9 @@ class Context:
     ask: Callable[[str], bool] | None = (
         None  # puts a question to a person, in any thread; None: nobody is there
     )
-    first_links: Links | None = None  # log in as if for the first time, where `links` may repeat what worked; None: they do
+    first_links: Links | None = (
+        None  # log in as if for the first time, where `links` may repeat what worked; None: they do
+    )
     members: Members | None = None  # for serve-members and member-key alone
     bundles: Bundles | None = None  # for export-sync-bundle alone
     backups: Backups | None = None  # for the commands of backups alone
