@@ -90,21 +90,30 @@ def killed(cluster: Cluster, words: tuple[str, ...], after_s: float) -> int:
 
 
 def helpers_ended(cluster: Cluster) -> None:
-    """Wait for helpers of a command that was killed: one that had heard all finishes its commit."""
+    """Wait for helpers of a command that was killed: one that had heard all finishes its commit. An `ssh` of that command
+    may be about to start one: it brings to the node what it was given before.
+    """
     homes = [os.fsencode(f"HOME={server.home}") for server in cluster.nodes.values()]
+    ports = [str(server.port).encode() for server in cluster.nodes.values()]
     deadline = time.monotonic() + 60
-    while any(_is_helper_of(pid, homes) for pid in os.listdir("/proc") if pid.isdigit()):
-        assert time.monotonic() < deadline, "a helper goes on and on"
-        time.sleep(0.02)
+    for _ in range(2):  # between the two looks, what an ssh had begun when it ended is there to be seen
+        while any(_is_under_way(pid, homes, ports) for pid in os.listdir("/proc") if pid.isdigit()):
+            assert time.monotonic() < deadline, "a helper goes on and on"
+            time.sleep(0.02)
+        time.sleep(0.05)
 
 
-def _is_helper_of(pid: str, homes: list[bytes]) -> bool:
+def _is_under_way(pid: str, homes: list[bytes], ports: list[bytes]) -> bool:
+    """Whether that process is a helper in one of these homes, or an ssh on its way to one of these ports."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"sys.stdin.buffer" in command and any(home in environment for home in homes)
+    if b"sys.stdin.buffer" not in command:
+        return False
+    words = command.split(b"\0")
+    return any(home in environment for home in homes) or any(port in words for port in ports)
 
 
 def test_dasctl_is_killed_while_it_synchronises(cluster: Cluster) -> None:
