@@ -32,14 +32,15 @@ _KNOWN: set[int] = set()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One run: seconds, seconds of processor time (both sides), bytes on the wire; round trips and the largest
-    memory of the process in bytes, where known."""
+    """One run: seconds, seconds of processor time (both sides), bytes on the wire; where known, round trips, the largest
+    memory of the process in bytes, and how much of the processor time was that of sshd and of what it ran."""
 
     seconds: float
     cpu_s: float
     wire: int
     round_trips: int | None = None
     memory: int | None = None
+    nodes_cpu_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,21 +54,28 @@ class Told:
 def measured(action: Callable[[], Told], *, sshd: int, passes: int = 1) -> Measured:
     """Run `action` and look at what it cost. Each byte passes the loopback device `passes` times."""
     _wait_for_sessions(sshd)
-    wire, cpu = _wire_bytes(), _cpu_s(sshd)
+    wire, here, there = _wire_bytes(), _children_cpu_s(), _sshd_cpu_s(sshd)
     started = time.perf_counter()
     told = action()
     seconds = time.perf_counter() - started
+    here = _children_cpu_s() - here
+    left = _children_cpu_s()
     _wait_for_sessions(sshd)  # sshd knows the cost of a session when it has collected it
+    there = _sshd_cpu_s(sshd) - there + _children_cpu_s() - left  # what outlived its session is ours by then
     return Measured(
-        seconds=seconds, cpu_s=_cpu_s(sshd) - cpu, wire=(_wire_bytes() - wire) // passes,
-        round_trips=told.round_trips, memory=told.memory,
+        seconds=seconds, cpu_s=here + there, wire=(_wire_bytes() - wire) // passes,
+        round_trips=told.round_trips, memory=told.memory, nodes_cpu_s=there,
     )  # fmt: skip
 
 
-def _cpu_s(sshd: int) -> float:
+def _children_cpu_s() -> float:
     ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ours.ru_utime + ours.ru_stime
+
+
+def _sshd_cpu_s(sshd: int) -> float:
     fields = Path(f"/proc/{sshd}/stat").read_text().rpartition(")")[2].split()
-    return ours.ru_utime + ours.ru_stime + sum(map(int, fields[11:15])) / _TICKS_PER_S
+    return sum(map(int, fields[11:15])) / _TICKS_PER_S
 
 
 def _wire_bytes() -> int:

@@ -30,12 +30,14 @@ class Figures:
         runs = self.runs[contender]
         trips = [run.round_trips for run in runs if run.round_trips is not None]
         memory = [run.memory for run in runs if run.memory is not None]
+        nodes = [run.nodes_cpu_s for run in runs if run.nodes_cpu_s is not None]
         return Measured(
             seconds=median(run.seconds for run in runs),
             cpu_s=median(run.cpu_s for run in runs),
             wire=int(median(run.wire for run in runs)),
             round_trips=max(trips) if trips else None,
             memory=max(memory) if memory else None,
+            nodes_cpu_s=median(nodes) if nodes else None,
         )
 
     @property
@@ -84,8 +86,8 @@ def table(all_figures: Sequence[Figures], *, caption: str) -> Table:
     shown = Table(caption=caption, caption_justify="left", header_style="bold")
     for column, justify in (
         ("case", "left"), ("nodes", "right"), ("", "left"), ("seconds", "right"), ("min … max", "right"),
-        ("CPU s", "right"), ("on the wire", "right"), ("trips", "right"), ("dasctl : rsync", "right"),
-        ("goal", "right"), ("bytes", "right"),
+        ("CPU s", "right"), ("of nodes", "right"), ("on the wire", "right"), ("trips", "right"),
+        ("dasctl : rsync", "right"), ("goal", "right"), ("bytes", "right"),
     ):  # fmt: skip
         shown.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for figures in all_figures:
@@ -106,6 +108,7 @@ def rows(figures: Figures) -> Iterator[tuple[list[str], bool]]:
             [
                 figures.title if first else "", str(figures.nodes) if first else "", name,
                 f"{middle.seconds:.2f}", f"{min(times):.2f} … {max(times):.2f}", f"{middle.cpu_s:.2f}",
+                "" if middle.nodes_cpu_s is None else f"{middle.nodes_cpu_s:.2f}",
                 size_text(middle.wire), "" if middle.round_trips is None else str(middle.round_trips),
                 f"{figures.ratio:.2f}" if told else "", f"{figures.goal:.2f}" if told else "",
                 f"{figures.wire_ratio:.3f}" if told else "",
@@ -121,12 +124,14 @@ def page(all_figures: Sequence[Figures], document: Mapping[str, Any], *, chart_f
         "Made by `make bench` with `--page`; nothing here is typed in. Whole commands are timed, the start of the",
         "interpreter included. OpenSSH on loopback, repository and nodes in memory, all nodes behind one `sshd` of one",
         "machine; rsync runs for all nodes at once, without and with `-z`, and the faster one counts. Both must end in",
-        "identical trees. Ratios are dasctl / rsync, smaller is better. CPU seconds are those of all processes.",
+        "identical trees. Ratios are dasctl / rsync, smaller is better. CPU seconds are those of all processes; of these,",
+        "“of nodes” are those of `sshd` and of what it ran. Both log in with what they take by themselves: `ssh` below",
+        "rsync with the key exchange that it prefers, dasctl with Curve25519 and with logins that an earlier run remembered.",
         "",
         f"{document['when']}, {document['processors']} processors, Python {document['python']}; {document['what']}.", "",
         f"![{document['what']}]({chart_file})", "",
-        "| case | nodes | | seconds | min … max | CPU s | on the wire | trips | ratio | goal | bytes, ratio |",
-        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| case | nodes | | seconds | min … max | CPU s | of nodes | on the wire | trips | ratio | goal | bytes, ratio |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     lines += [f"| {' | '.join(row)} |" for figures in all_figures for row, _last in rows(figures)]
     if "scale" in document:
