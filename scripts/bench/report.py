@@ -126,7 +126,7 @@ def page(all_figures: Sequence[Figures], document: Mapping[str, Any], *, chart_f
         "machine; rsync runs for all nodes at once, without and with `-z`, and the faster one counts. Both must end in",
         "identical trees. Ratios are dasctl / rsync, smaller is better. CPU seconds are those of all processes; of these,",
         "“of nodes” are those of `sshd` and of what it ran. Both log in with what they take by themselves: `ssh` below",
-        "rsync with the key exchange that it prefers, dasctl with Curve25519 and with logins that an earlier run remembered.",
+        "rsync with the key exchange that it prefers, dasctl with Curve25519 and logins that an earlier run remembered.",
         "",
         f"{document['when']}, {document['processors']} processors, Python {document['python']}; {document['what']}.", "",
         f"![{document['what']}]({chart_file})", "",
