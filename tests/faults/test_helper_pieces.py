@@ -227,3 +227,35 @@ def test_no_module_imports_what_annotations_alone_need(name: str) -> None:
 def test_an_annotation_on_several_lines_stays_and_is_not_evaluated() -> None:
     source = "from __future__ import annotations\nx: dict[\n    Nowhere, int\n] = {}\n"
     exec(compile(small_source(source), "x", "exec"), {})
+
+
+async def test_others_go_on_while_a_helper_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logins have time limits, and share the event loop with whoever is the first to need the helper."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    helpers = Helpers(tmp_path)
+    several = asyncio.gather(*(helpers.ready() for _ in range(3)))
+    turns = 0
+    while not several.done():
+        turns += 1
+        await asyncio.sleep(0.001)
+    await several
+    assert turns > 10
+    known = helpers.shipment("n1").opening()
+    assert (tmp_path / "helper").exists()
+    again = Helpers(tmp_path)
+    await again.ready()
+    assert again.shipment("n1").opening() == known
+
+
+def test_each_event_loop_makes_a_helper_that_an_earlier_one_broke_off(tmp_path: Path) -> None:
+    helpers = Helpers(tmp_path / "nowhere")  # where nothing can be kept
+
+    async def broken_off() -> None:
+        ready = asyncio.ensure_future(helpers.ready())
+        await asyncio.sleep(0)
+        ready.cancel()
+        await asyncio.gather(ready, return_exceptions=True)
+
+    asyncio.run(broken_off())
+    asyncio.run(helpers.ready())
+    assert helpers.shipment("n1").opening()

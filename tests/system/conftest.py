@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from dasctl.adapters.helper_pack import helper_pack
 from dasctl.core.domain import Node
 from tests.system.sshd import Sshd, SshSetting, have_sshd, make_key, node_user
 
@@ -21,11 +23,21 @@ def test_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def helper_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The helper's pieces as a user's cache keeps them: making them takes a second, for each new HOME."""
+    made = tmp_path_factory.mktemp("cache") / "helper"
+    helper_pack(made)
+    return made
+
+
 @pytest.fixture
-def ssh(tmp_path: Path, test_keys: Path, monkeypatch: pytest.MonkeyPatch) -> SshSetting:
-    """An isolated user: HOME, ssh config, known_hosts, no agent."""
+def ssh(tmp_path: Path, test_keys: Path, helper_file: Path, monkeypatch: pytest.MonkeyPatch) -> SshSetting:
+    """An isolated user: HOME, ssh config, known_hosts, no agent; somebody who has used dasctl before."""
     home = tmp_path / "user"
     (home / ".ssh").mkdir(parents=True, mode=0o700)
+    (home / ".cache/dasctl").mkdir(parents=True, mode=0o700)
+    shutil.copy2(helper_file, home / ".cache/dasctl/helper")
     setting = SshSetting(
         home=home, key=test_keys / "client", other_key=test_keys / "other", host_key=test_keys / "host"
     )

@@ -195,19 +195,35 @@ def helper_pack(cache: Path | None = None, shared: Path | None = None) -> Helper
     """The pack of this release: from the file `cache`, which is written anew where it is not of this release. `shared`: a
     second such file, for domains that have none yet; making a pack takes a second.
     """
-    modules = Path(bootstrap.__file__).parent.parent / "remote"
-    full = os.environ.get(VARIABLE) == SOURCES
-    stamp = _stamp(modules) if cache is not None and not full else None
+    stamp = _stamp_of_release() if cache is not None else None
     if cache is None or stamp is None:
-        return _made(full=full)
-    pack = _read(cache, stamp)
-    if pack is None and shared is not None and _is_ours(shared):
-        pack = _read(shared, stamp)
+        return _made(full=_in_full())
+    pack = _of_files(cache, shared, stamp)
     if pack is None:
         pack = _kept(cache, stamp, _made(full=False))
         if shared is not None and _folder_made(shared):
             _kept(shared, stamp, pack)
     return pack
+
+
+def kept_pack(cache: Path, shared: Path | None = None) -> HelperPack | None:
+    """What `helper_pack` finds in these files; None: it has to make the pack."""
+    stamp = _stamp_of_release()
+    return None if stamp is None else _of_files(cache, shared, stamp)
+
+
+def _of_files(cache: Path, shared: Path | None, stamp: bytes) -> HelperPack | None:
+    pack = _read(cache, stamp)
+    return _read(shared, stamp) if pack is None and shared is not None and _is_ours(shared) else pack
+
+
+def _in_full() -> bool:
+    return os.environ.get(VARIABLE) == SOURCES
+
+
+def _stamp_of_release() -> bytes | None:
+    """What a file has to begin with; None: nothing is kept."""
+    return None if _in_full() else _stamp(Path(bootstrap.__file__).parent.parent / "remote")
 
 
 def _is_ours(file: Path) -> bool:

@@ -68,9 +68,9 @@ def _unneeded(source: str) -> dict[_Span, str]:
     """What can go, and what has to stand in its place."""
     spans: dict[_Span, str] = {}
     lines = source.splitlines()
-    tree = ast.parse(source)
-    bare = all(_is_on_one_line(node) for node in ast.walk(tree))
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(ast.parse(source)))
+    bare = all(_is_on_one_line(node) for node in nodes)
+    for node in nodes:
         match node:
             case ast.Module() | ast.ClassDef() | ast.FunctionDef():
                 if ast.get_docstring(node, clean=False) is not None:

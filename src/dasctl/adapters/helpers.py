@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dasctl.adapters.beside import write_beside
-from dasctl.adapters.helper_pack import HelperPack, Shipment, helper_pack
+from dasctl.adapters.helper_pack import HelperPack, Shipment, helper_pack, kept_pack
 
 if TYPE_CHECKING:
+    import asyncio
+
     from dasctl.adapters.link import StreamLink
 
 _LONGEST = 100  # characters of a magic number with its interpreter; nodes say what they like
@@ -28,6 +30,24 @@ class Helpers:
         self._pack: HelperPack | None = None
         self._magics: dict[str, str] | None = None
         self._told: dict[str, str] = {}
+        self._making: asyncio.Future[HelperPack] | None = None
+
+    async def ready(self) -> None:
+        """Have the helper at hand. Where it has to be made, for a second or more, that is done in a thread: time limits of
+        others run meanwhile.
+        """
+        if self._pack is not None:
+            return
+        import asyncio
+
+        files = self._own / "helper", _users_cache()
+        loop = asyncio.get_running_loop()
+        if self._making is None or self._making.get_loop() is not loop:
+            self._pack = kept_pack(*files)
+            if self._pack is not None:
+                return
+            self._making = asyncio.ensure_future(asyncio.to_thread(helper_pack, *files))
+        self._pack = await asyncio.shield(self._making)
 
     def shipment(self, node: str) -> Shipment:
         """What to send to `node`, for one link."""

@@ -94,6 +94,8 @@ class SshLinks:
     @asynccontextmanager
     async def open(self, name: str, node: Node) -> AsyncIterator[StreamLink]:
         """A link to the helper on `node`; see ports.Links.open. A login that is remembered is repeated by `ssh`."""
+        if self._payload is None:
+            await self._helpers.ready()
         async with self._sharing() as shared, AsyncExitStack() as stack:
             login = self._logins.remembered(name, node) if self._repeat else None
             attempt = None if login is None else await self._repeated(shared, name, login, stack)
