@@ -10,6 +10,8 @@ import pytest
 
 from dasctl.adapters.helper_pack import helper_pack
 from dasctl.core.domain import Node
+from tests.system.cluster import Cluster
+from tests.system.faults import maker
 from tests.system.sshd import Sshd, SshSetting, have_sshd, make_key, node_user
 
 
@@ -81,6 +83,12 @@ def sshd_node_factory(sshd_factory: Callable[..., Sshd], ssh: SshSetting) -> Cal
         return {f"n{number}": node_of(sshd_factory(f"n{number}"), ssh) for number in range(1, count + 1)}
 
     return make
+
+
+@pytest.fixture
+def make(tmp_path: Path, ssh: SshSetting, sshd_factory: Callable[..., Sshd]) -> Callable[..., Cluster]:
+    """`make(3)`: a cluster on nodes that tests let fail."""
+    return maker(tmp_path, ssh, sshd_factory)
 
 
 def node_of(server: Sshd, ssh: SshSetting) -> Node:

@@ -18,18 +18,11 @@ from tests.system.failing import decent, refused
 from tests.system.faults import (
     MIB,
     listing_of,
-    maker,
     same,
     statuses,
     wait_until,
 )
-from tests.system.sshd import Sshd, SshSetting, run
-
-
-@pytest.fixture
-def make(tmp_path: Path, ssh: SshSetting, sshd_factory: Callable[..., Sshd]) -> Callable[..., Cluster]:
-    return maker(tmp_path, ssh, sshd_factory)
-
+from tests.system.sshd import run
 
 # Disks.
 

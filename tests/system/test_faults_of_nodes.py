@@ -18,19 +18,12 @@ from tests.system.faults import (
     MIB,
     ended,
     listing_of,
-    maker,
     patience,
     same,
     statuses,
     wait_until,
 )
 from tests.system.sshd import Sshd, SshSetting, node_user, run
-
-
-@pytest.fixture
-def make(tmp_path: Path, ssh: SshSetting, sshd_factory: Callable[..., Sshd]) -> Callable[..., Cluster]:
-    return maker(tmp_path, ssh, sshd_factory)
-
 
 # Nodes that do not answer.
 

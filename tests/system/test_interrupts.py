@@ -9,7 +9,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -19,18 +18,11 @@ from tests.system.faults import (
     AT_ONCE_S,
     MIB,
     listing_of,
-    maker,
     same,
     statuses,
     wait_until,
 )
-from tests.system.sshd import Sshd, SshSetting, free_port
-
-
-@pytest.fixture
-def make(tmp_path: Path, ssh: SshSetting, sshd_factory: Callable[..., Sshd]) -> Callable[..., Cluster]:
-    return maker(tmp_path, ssh, sshd_factory)
-
+from tests.system.sshd import free_port
 
 # Two commands at once.
 
